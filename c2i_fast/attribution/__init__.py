@@ -1,0 +1,31 @@
+"""Saliency methods: from images and targets to maps. Importing this room imports no torch.
+
+Read `base.py` for what a method is; then `rise.py` (masks through the engine), `gradient.py` and `gradcam.py` (torch),
+and `controls.py` (what every method must beat). A method is added here with one line.
+
+Example:
+    >>> import numpy as np
+    >>> images, targets = np.zeros((1, 3, 3, 3), np.float32), np.array([0])
+    >>> METHODS["center"](Context()).explain(["a.png"], images, targets)[0, 1]
+    array([0.29289323, 1.        , 0.29289323], dtype=float32)
+"""
+
+from __future__ import annotations
+
+from c2i_fast.attribution.base import Context, Method
+from c2i_fast.registry import Registry
+
+__all__ = ["CONTROLS", "METHODS", "Context", "Method"]
+
+METHODS: Registry[type[Method]] = Registry("method")
+METHODS.add_lazy("rise", "c2i_fast.attribution.rise:Rise", "mean of random soft masks weighted by the target's score")
+METHODS.add_lazy(
+    "gradient", "c2i_fast.attribution.gradient:Gradient", "absolute gradient of the target's logit (torch)"
+)
+METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")
+METHODS.add_lazy("random", "c2i_fast.attribution.controls:RandomNoise", "control: uniform noise, a value a pixel")
+METHODS.add_lazy("smooth-random", "c2i_fast.attribution.controls:SmoothRandom", "control: a 7×7 random grid, upsampled")
+METHODS.add_lazy("sobel", "c2i_fast.attribution.controls:Sobel", "control: edge strength of the image itself")
+METHODS.add_lazy("center", "c2i_fast.attribution.controls:Center", "control: nearness to the middle")
+
+CONTROLS = ("random", "smooth-random", "sobel", "center")

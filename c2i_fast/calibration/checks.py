@@ -1,0 +1,81 @@
+"""What logits and labels must be before anything is computed from them, and how they are walked in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from c2i_fast.errors import InputError
+
+# 1 MiB in float64: a block and its temporaries stay in cache, and 50 000 x 1000 logits are never copied whole.
+BLOCK_ELEMENTS = 1 << 17
+# The graph computes in float32, so a larger number is as good as infinite there.
+LARGEST_LOGIT = float(np.finfo(np.float32).max)
+
+
+def row_blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Yields slices that cover `rows` rows in order, each of about `BLOCK_ELEMENTS` numbers.
+
+    Example:
+        >>> [(block.start, block.stop) for block in row_blocks(300, 1000)]
+        [(0, 131), (131, 262), (262, 300)]
+    """
+    step = max(1, BLOCK_ELEMENTS // columns)
+    for start in range(0, rows, step):
+        yield slice(start, min(start + step, rows))
+
+
+def check_matrix(logits: ArrayLike) -> NDArray[Any]:
+    """Returns the logits as an array (N, K) of real numbers, N ≥ 1 and K ≥ 2, not copied if they are one.
+
+    Raises:
+        InputError: another shape or type, with what came.
+    """
+    array = np.asarray(logits)
+    if array.dtype.kind not in "fiu" or array.ndim != 2 or 0 in array.shape:
+        raise InputError(f"expected logits as numbers of shape (N, K), got {array.dtype} of shape {array.shape}")
+    if array.shape[1] == 1:
+        raise InputError(f"expected logits of at least 2 classes, got shape {array.shape}: one class has no softmax")
+    return array
+
+
+def check_logits(logits: ArrayLike) -> NDArray[Any]:
+    """Returns the logits as by `check_matrix`, every number finite in float32.
+
+    Raises:
+        InputError: as `check_matrix`, or the count of rows with NaN, infinite or larger numbers.
+    """
+    array = check_matrix(logits)
+    # Written so that NaN, which compares false with everything, is counted too.
+    bad = sum(
+        int((~(np.abs(array[rows], dtype=np.float64) <= LARGEST_LOGIT)).any(axis=1).sum())
+        for rows in row_blocks(*array.shape)
+    )
+    if bad:
+        raise InputError(
+            f"{bad} of {len(array)} rows of logits hold NaN, infinity or more than float32 can; leave them out"
+        )
+    return array
+
+
+def check_labels(labels: ArrayLike, logits: NDArray[Any]) -> NDArray[np.int64]:
+    """Returns the labels as int64 (N,), one class index in 0..K−1 for each row of `logits`.
+
+    Raises:
+        InputError: one-hot or non-integer labels, another length, or an index that is no class.
+    """
+    array = np.asarray(labels)
+    samples, classes = logits.shape
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError(
+            f"expected labels as integers of shape (N,), got {array.dtype} of shape {array.shape}; "
+            "for one-hot labels take labels.argmax(axis=1)"
+        )
+    if len(array) != samples:
+        raise InputError(f"expected one label for each row of logits, got {len(array)} labels and {samples} rows")
+    if array.min() < 0 or array.max() >= classes:
+        raise InputError(f"expected labels in 0..{classes - 1}, got {array.min()}..{array.max()}")
+    return array.astype(np.int64)

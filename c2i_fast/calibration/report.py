@@ -1,0 +1,210 @@
+"""Fit calibrators on one part of the samples and say on the other what they changed: the work of `calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from c2i_fast.calibration.checks import check_labels, check_logits
+from c2i_fast.calibration.error import SampleMeasures, ece_equal_width, per_sample
+from c2i_fast.calibration.interface import CALIBRATORS, GraphCalibrator
+from c2i_fast.calibration.split import split_samples
+from c2i_fast.errors import InputError
+from c2i_fast.types import Doubles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measures:
+    """Mean measures of a part: NLL, ECE (15 equal-width bins, `(lo,hi]`), Brier (0..2) and accuracy."""
+
+    nll: float
+    ece: float
+    brier: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedChange:
+    """A mean difference after − before over samples, with its 95 % interval (None for a single sample)."""
+
+    mean: float
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodResult:
+    """One calibrator, fitted, and what it did to the held-out part (None where there is none)."""
+
+    calibrator: GraphCalibrator
+    fit_nll: float
+    after: Measures | None
+    nll_change: PairedChange | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the keys that describe one method."""
+        return {
+            "method": self.calibrator.method,
+            "parameters": self.calibrator.parameters(),
+            "after": None if self.after is None else asdict(self.after),
+            "argmax_preserving": self.calibrator.preserves_order,
+            "nll_change": None if self.nll_change is None else asdict(self.nll_change),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationReport:
+    """What `calibrate` says. `dataclasses.replace(report, path=…)` once the calibrator is saved.
+
+    Attributes:
+        results: every method asked for, in that order.
+        chosen: the one of lowest held-out NLL; with nothing held out, of lowest NLL on the fit part.
+        before: the uncalibrated measures of the held-out part; None with nothing held out.
+        notes: what a reader must know to believe the numbers; empty if nothing.
+    """
+
+    results: tuple[MethodResult, ...]
+    chosen: MethodResult
+    n_fit: int
+    n_test: int
+    before: Measures | None
+    notes: tuple[str, ...] = ()
+    path: str | None = None
+
+    @property
+    def calibrator(self) -> GraphCalibrator:
+        """The chosen calibrator, fitted on the fit part."""
+        return self.chosen.calibrator
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the summary of `calibrate --json`; `methods` only if there were several."""
+        chosen = self.chosen.to_dict()
+        summary = {
+            "method": chosen.pop("method"),
+            "parameters": chosen.pop("parameters"),
+            "n_fit": self.n_fit,
+            "n_test": self.n_test,
+            "before": None if self.before is None else asdict(self.before),
+            **chosen,
+            "path": self.path,
+            "notes": list(self.notes),
+        }
+        if len(self.results) > 1:
+            summary["methods"] = [result.to_dict() | {"fit_nll": result.fit_nll} for result in self.results]
+        return summary
+
+
+def fit_report(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    methods: Sequence[str] = ("temperature",),
+    fit_fraction: float = 0.5,
+    seed: int = 0,
+) -> CalibrationReport:
+    """Returns calibrators fitted on a seeded, stratified part, judged on the rest, the best of them chosen.
+
+    Args:
+        logits: (N, K), raw.
+        labels: int (N,), one class a sample.
+        methods: names in `CALIBRATORS`.
+        fit_fraction: share of the samples to fit on; 1 holds out nothing, and there is no before and after.
+        seed: of the split.
+
+    Raises:
+        InputError: an unknown method; logits, labels or a fraction that cannot be used (rows that are not finite are
+            counted).
+
+    Example:
+        >>> logits, labels = np.array([[2.0, 0.0]] * 8), np.array([0, 0, 0, 1] * 2)
+        >>> round(fit_report(logits, labels).calibrator.parameters()["temperature"], 4)
+        1.8205
+    """
+    names = tuple(dict.fromkeys(methods))
+    calibrators = [CALIBRATORS[name]() for name in names]
+    if not calibrators:
+        raise InputError("expected at least one calibration method, got none; see: c2i-fast list calibrators")
+    rows = check_logits(logits)
+    classes = check_labels(labels, rows)
+    split = split_samples(classes, fit_fraction, seed)
+    fit_nll = _fit_all(calibrators, rows[split.fit], classes[split.fit])
+    held_out, held_labels = rows[split.test], classes[split.test]
+    before = per_sample(held_out, held_labels) if len(held_out) else None
+    results = tuple(
+        _judge(calibrator, fitted, held_out, held_labels, before)
+        for calibrator, fitted in zip(calibrators, fit_nll, strict=True)
+    )
+    chosen = min(results, key=lambda result: result.fit_nll if result.after is None else result.after.nll)
+    return CalibrationReport(
+        results=results,
+        chosen=chosen,
+        n_fit=len(split.fit),
+        n_test=len(split.test),
+        before=None if before is None else _measures(before),
+        notes=tuple(_notes(results, split.note, len(split.test))),
+    )
+
+
+def _fit_all(calibrators: Sequence[GraphCalibrator], logits: NDArray[Any], labels: NDArray[np.int64]) -> list[float]:
+    """Fits each calibrator in place and returns its NLL on what it was fitted on."""
+    return [float(per_sample(logits, labels, each.fit(logits, labels)).nll.mean()) for each in calibrators]
+
+
+def _judge(
+    calibrator: GraphCalibrator,
+    fit_nll: float,
+    logits: NDArray[Any],
+    labels: NDArray[np.int64],
+    before: SampleMeasures | None,
+) -> MethodResult:
+    if before is None:
+        return MethodResult(calibrator=calibrator, fit_nll=fit_nll, after=None, nll_change=None)
+    after = per_sample(logits, labels, calibrator)
+    change = mean_change(after.nll - before.nll)
+    return MethodResult(calibrator=calibrator, fit_nll=fit_nll, after=_measures(after), nll_change=change)
+
+
+def _measures(samples: SampleMeasures) -> Measures:
+    return Measures(
+        nll=float(samples.nll.mean()),
+        ece=ece_equal_width(samples.confidence, samples.correct),
+        brier=float(samples.brier.mean()),
+        accuracy=float(samples.correct.mean()),
+    )
+
+
+def mean_change(differences: Doubles) -> PairedChange:
+    """Returns the mean of paired differences (N,) and its 95 % Student t interval, mean ± t(N−1)·s/√N.
+
+    Example:
+        >>> [round(end, 3) for end in mean_change(np.array([-1.0, -2.0, -3.0])).ci95]
+        [-4.484, 0.484]
+    """
+    from scipy.special import stdtrit
+
+    count, mean = len(differences), float(differences.mean())
+    if count == 1:
+        return PairedChange(mean=mean, ci95=None)
+    half = float(stdtrit(count - 1, 0.975) * differences.std(ddof=1) / np.sqrt(count))
+    return PairedChange(mean=mean, ci95=(mean - half, mean + half))
+
+
+def _notes(results: Sequence[MethodResult], split_note: str | None, held_out: int) -> list[str]:
+    notes = [] if split_note is None else [split_note]
+    if held_out == 0:
+        notes.append("fitted on every sample: nothing was held out to judge by")
+    if held_out == 1:
+        notes.append("one sample was held out: its NLL change has no interval")
+    for result in results:
+        method, bound = result.calibrator.method, result.calibrator.parameters().get("at_bound")
+        if bound:
+            notes.append(f"{method} stopped at its {bound} bound: the optimum lies there or beyond")
+        if not result.calibrator.preserves_order:
+            notes.append(f"{method} may change the predicted class, and with it what is explained")
+    if len(results) > 1:
+        judged = "held-out NLL, so its figures flatter it a little" if held_out else "NLL on the fit samples themselves"
+        notes.append(f"chosen from {len(results)} methods by the lowest {judged}")
+    return notes

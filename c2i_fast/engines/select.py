@@ -1,0 +1,104 @@
+"""Which engine runs a classifier, and why: a rule, never a timing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from c2i_fast.errors import InputError, MissingDependencyError, UsageError
+from c2i_fast.types import EngineConfig, Precision
+
+EXTRA = {"onnxruntime": "cpu", "openvino": "cpu", "torch": "torch"}
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "onnxruntime": ("fp32",),
+    "openvino": ("fp32", "bf16"),
+    "torch": ("fp32",),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineChoice:
+    """An engine's configuration and the sentence that says why it was taken."""
+
+    config: EngineConfig
+    reason: str
+
+
+def installed(engine: str) -> bool:
+    """Returns whether the engine's package can be imported (it is not imported here)."""
+    return find_spec(engine) is not None
+
+
+def choose_engine(
+    engine: str = "auto",
+    *,
+    precision: Precision = "fp32",
+    device: str = "auto",
+    threads: int | None = None,
+    batch_size: int | None = None,
+    has_module: bool = False,
+    passes_elements: int = 0,
+) -> EngineChoice:
+    """Returns the engine for a classifier.
+
+    The rule of `auto`: bf16 goes to OpenVINO, the one engine here that has it; fp32 to ONNX Runtime, else to OpenVINO,
+    else, for a torch model, to torch.
+
+    Args:
+        engine: `auto` or a name.
+        precision: what to compute in.
+        device: `cpu` or `auto`, which is the CPU here.
+        threads: None takes every core this process may use.
+        batch_size: None takes `default_batch`.
+        has_module: whether the classifier is a torch model.
+        passes_elements: values in one masked image, for the default batch.
+
+    Raises:
+        UsageError: A precision or device the engine does not have.
+        MissingDependencyError: A named engine is not installed.
+    """
+    name, reason = (engine, "asked for by name") if engine != "auto" else _auto(precision, has_module)
+    if name not in EXTRA:
+        raise UsageError(f"there is no engine {name!r}; known: auto, {', '.join(EXTRA)}")
+    if not installed(name):
+        raise MissingDependencyError(name, EXTRA[name])
+    if precision not in PRECISIONS[name]:
+        others = [e for e, known in PRECISIONS.items() if precision in known]
+        raise UsageError(f"{name} has no {precision} here; {', '.join(others) or 'no engine'} has")
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"device {device!r} is not supported; known: auto, cpu")
+    if name == "torch" and not has_module:
+        raise InputError("the torch engine runs torch models; for an ONNX file use --engine onnxruntime or openvino")
+    config = EngineConfig(
+        engine=name,
+        precision=precision,
+        device="cpu",
+        threads=threads or usable_cores(),
+        batch_size=batch_size or default_batch(passes_elements),
+    )
+    return EngineChoice(config=config, reason=reason)
+
+
+def _auto(precision: Precision, has_module: bool) -> tuple[str, str]:
+    if precision == "bf16":
+        return "openvino", "bf16 is OpenVINO's"
+    for name in ("onnxruntime", "openvino"):
+        if installed(name):
+            return name, f"{precision} on the CPU, {name} is installed"
+    if has_module and installed("torch"):
+        return "torch", "no ONNX engine is installed and the model is a torch model"
+    raise MissingDependencyError("onnxruntime", "cpu")
+
+
+def usable_cores() -> int:
+    """Returns the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def default_batch(elements: int) -> int:
+    """Returns the batch for masked images of that many values: 32, and 128 for small ones (CIFAR's 3·32·32).
+
+    Small images leave an engine's cores idle between kernels; large ones gain nothing beyond 32 and cost memory.
+    """
+    return 128 if 0 < elements <= 3 * 64 * 64 else 32

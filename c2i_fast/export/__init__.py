@@ -1,0 +1,1 @@
+"""Graphs that keep the contract of export/README.md: fused, scorer and blend; written, verified, read back."""

@@ -1,0 +1,162 @@
+"""`c2i_fast.score`: the same scores as the command's, for arrays in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
+from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols, score_stream
+from c2i_fast.types import Calibrator, Precision, Preprocessing, Score
+
+if TYPE_CHECKING:
+    from c2i_fast.models.classifier import Classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """What `score` returns.
+
+    Attributes:
+        rows: one for each image × method × metric × read-out.
+        requested: points of all curves.
+        run: masked images that were forwarded for them.
+        seconds: from the first image to the last score; opening the engine apart.
+        build_seconds: what that took.
+        engine: which one ran, and why.
+    """
+
+    rows: tuple[Score, ...]
+    requested: int
+    run: int
+    seconds: float
+    build_seconds: float
+    engine: str
+
+    def summary(self) -> list[SummaryRow]:
+        """Returns means with 95 % intervals, and lifts over `smooth-random` where that was given."""
+        return summarise(values_by_cell(score_rows(self.rows)))
+
+    def mean(self, metric: str, method: str = "map", readout: str = "raw") -> float:
+        """Returns the mean of one metric over images."""
+        return next(
+            r.score.mean for r in self.summary() if (r.metric, r.method, r.readout) == (metric, method, readout)
+        )
+
+
+def score(
+    model: Any,
+    images: Any,
+    maps: Any,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    preset: str = "c2i",
+    overrides: Mapping[str, str] | None = None,
+    readouts: Sequence[str] = (),
+    calibrator: Calibrator | str | Path | None = None,
+    target: str | int = "top1",
+    labels: Any = None,
+    ids: Sequence[str] | None = None,
+    preprocessing: Preprocessing | None = None,
+    engine: str = "auto",
+    precision: Precision = "fp32",
+    threads: int | None = None,
+    batch_size: int | None = None,
+) -> Scores:
+    """Returns perturbation scores of saliency maps.
+
+    Args:
+        model: a torch module, a MODEL of the command line (`model.onnx`, `torchvision:resnet50` …) or a `Classifier`.
+        images: float (N, C, *space) in the units `preprocessing` expects, or uint8 (N, H, W, C); arrays or DLPack.
+        maps: (N, h, w) of any real values and resolution, or a mapping from method names to such.
+        metrics: see `c2i-fast list metrics`.
+        preset: `c2i` or `rise`; `overrides` are its `--set FIELD=VALUE`.
+        readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where there is a calibrator.
+        calibrator: a fitted one or a file; by default the model's own.
+        target: `top1`, `label` (needs `labels`) or a class index.
+        preprocessing: of a bare model: (pixel − mean) / std; a fused file has its own.
+
+    Raises:
+        InputError: Arrays, maps or options that cannot be used.
+
+    Example:
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> images = torch.rand(2, 1, 4, 4)
+        >>> scores = score(net, images, images[:, 0], overrides={"intervals": "4"}, engine="torch")
+        >>> len(scores.rows), scores.requested, scores.run
+        (6, 30, 16)
+    """
+    from c2i_fast.data.memory import MemoryImages, memory_maps
+    from c2i_fast.engines.select import choose_engine
+    from c2i_fast.export.open import GraphOpener
+    from c2i_fast.perturb.passes import GraphPasses
+
+    source = MemoryImages(images, ids=ids, labels=labels)
+    sources = memory_maps(maps, source.ids)
+    first = next(source.loads(0))()
+    chosen, protocols = make_protocols(metrics, preset, {**(overrides or {}), **_target(target)})
+    classifier = as_classifier(model, preprocessing, first.shape)
+    calibrator = as_calibrator(calibrator, classifier)
+    task = ScoreTask(
+        metrics=chosen,
+        protocols=protocols,
+        readouts=check_readouts(tuple(readouts), calibrator),
+        preprocessing=classifier.contract.preprocessing,
+        activation=classifier.contract.activation,
+        calibrator=calibrator,
+    )
+    choice = choose_engine(
+        engine,
+        precision=precision,
+        threads=threads,
+        batch_size=batch_size,
+        has_module=classifier.module is not None,
+        passes_elements=first.size,
+    )
+    passes = GraphPasses(GraphOpener(classifier, choice.config), classifier.contract, choice.config.batch_size)
+    clock = time.perf_counter()
+    passes.warm_up(protocols)
+    built = time.perf_counter()
+    scored = [image for part in score_stream(source.stream(), sources, passes, task) for image in part.images]
+    return Scores(
+        rows=tuple(row for image in scored for row in image.scores),
+        requested=sum(image.plan.requested for image in scored),
+        run=sum(len(image.plan.work) - image.plan.extra for image in scored),
+        seconds=time.perf_counter() - built,
+        build_seconds=built - clock,
+        engine=f"{choice.config.engine} {choice.config.precision}: {choice.reason}",
+    )
+
+
+def _target(target: str | int) -> dict[str, str]:
+    return {} if target == "top1" else {"target": str(target)}
+
+
+def as_classifier(model: Any, preprocessing: Preprocessing | None, shape: tuple[int, ...]) -> Classifier:
+    """Returns the classifier of a model; a torch module learns its input shape from the images (C, *space)."""
+    from dataclasses import replace
+
+    from c2i_fast.models import Classifier, load_classifier
+
+    if isinstance(model, Classifier):
+        return model
+    if not isinstance(model, str | Path):
+        preprocessing = replace(preprocessing or Preprocessing(), size=shape[1:])
+    return load_classifier(model, preprocessing=preprocessing)
+
+
+def as_calibrator(calibrator: Calibrator | str | Path | None, classifier: Classifier) -> Calibrator | None:
+    """Returns a fitted calibrator: the one given, the one in the file, or the one the model carries."""
+    from c2i_fast.calibration.file import load_calibrator
+    from c2i_fast.calibration.spec import calibrator_from_spec
+
+    if isinstance(calibrator, str | Path):
+        return load_calibrator(Path(calibrator), classes=classifier.contract.classes)
+    if calibrator is None and classifier.contract.calibrator:
+        return calibrator_from_spec(classifier.contract.calibrator)
+    return calibrator

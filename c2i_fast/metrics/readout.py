@@ -1,0 +1,64 @@
+"""Read-outs: how logits become the number that a curve follows. Float64."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2i_fast.errors import InputError
+from c2i_fast.types import Calibrator, Doubles
+
+Readout = Literal["raw", "calibrated", "logit", "sigmoid"]
+READOUTS: tuple[Readout, ...] = get_args(Readout)
+
+
+def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> tuple[str, ...]:
+    """Returns the read-outs to make: those asked for, or `raw` and, where there is a calibrator, `calibrated`.
+
+    Raises:
+        InputError: An unknown name, or `calibrated` without a calibrator.
+    """
+    if not readouts:
+        return ("raw", "calibrated") if calibrator else ("raw",)
+    for name in readouts:
+        if name not in READOUTS:
+            raise InputError(f"there is no read-out {name!r}; known: {', '.join(READOUTS)}")
+    if "calibrated" in readouts and calibrator is None:
+        raise InputError(
+            "the calibrated read-out needs a calibrator: give --calibrator FILE (c2i-fast calibrate makes one), "
+            "or a model exported with one"
+        )
+    return tuple(dict.fromkeys(readouts))
+
+
+def read(
+    readout: str,
+    logits: NDArray[Any],
+    target: int,
+    *,
+    calibrator: Calibrator | None = None,
+    perturbed_fraction: Doubles | None = None,
+    activation: Literal["softmax", "sigmoid"] = "softmax",
+) -> Doubles:
+    """Returns the read-out of class `target` for logits (P, K): float64 (P,).
+
+    `raw`: the uncalibrated softmax (or the sigmoid, for a sigmoid head); `calibrated`: the same of the calibrated
+    logits; `logit`: the raw logit; `sigmoid`: 1 / (1 + exp(−logit)).
+
+    Example:
+        >>> read("raw", np.array([[0.0, 0.0]]), 1).tolist()
+        [0.5]
+    """
+    from scipy.special import expit, logsumexp  # imported here: `import c2i_fast` stays light
+
+    values = logits.astype(np.float64)
+    if readout == "logit":
+        return values[:, target]
+    if readout == "calibrated":
+        assert calibrator is not None  # check_readouts refuses this before any pass
+        values = calibrator.transform(values, perturbed_fraction)
+    if readout == "sigmoid" or activation == "sigmoid":
+        return np.asarray(expit(values[:, target]))
+    return np.asarray(np.exp(values[:, target] - logsumexp(values, axis=1)))

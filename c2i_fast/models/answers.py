@@ -1,0 +1,75 @@
+"""What a network answers, checked on random images: class scores of the right shape, one row an image, no softmax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2i_fast.errors import ContractError, InputError
+from c2i_fast.models.running import difference
+from c2i_fast.types import Preprocessing
+
+MIXING_TOLERANCE = 1e-3  # kernels chosen by batch size stay far below, batch statistics and dropout far above
+
+
+def count_classes(answer: NDArray[Any], images: int, preprocessing: Preprocessing, name: str) -> int:
+    """Returns K: the columns of one answer (N, K + drop_class) without the leading classes that are left out.
+
+    Args:
+        answer: what the network returned for `images` images.
+        images: N.
+        preprocessing: says what is dropped, and whether the answer is logits.
+        name: of the classifier, for messages.
+
+    Raises:
+        InputError: another shape or type, too few classes, or probabilities where logits were expected.
+        ContractError: numbers that are not finite.
+
+    Example:
+        >>> count_classes(np.array([[1.0, 2.0, 4.0]]), 1, Preprocessing(drop_class=1), "net.onnx")
+        2
+    """
+    if answer.dtype != np.float32:
+        raise InputError(f"{name}: the output must be float32 scores, got {answer.dtype}; choose another by --output")
+    if answer.ndim != 2 or answer.shape[0] != images:
+        raise InputError(
+            f"{name}: the output must be (N, K), one row of class scores an image; got {answer.shape} for {images} images"
+        )
+    classes = answer.shape[1] - preprocessing.drop_class
+    if classes < 2:
+        raise InputError(
+            f"{name}: at least 2 classes are needed, got {answer.shape[1]} less {preprocessing.drop_class} dropped"
+        )
+    if not np.isfinite(answer).all():
+        raise ContractError(f"{name}: the network returns NaN or infinity for ordinary images; check its weights")
+    if preprocessing.outputs == "logits" and _are_probabilities(answer):
+        raise InputError(f"{name}: {PROBABILITIES}")
+    return classes
+
+
+PROBABILITIES = (
+    "outputs are probabilities where logits were expected; pass --outputs probabilities or name the logits by --output"
+)
+
+
+def _are_probabilities(answer: NDArray[Any]) -> bool:
+    return bool((answer >= 0).all() and np.abs(answer.sum(axis=1, dtype=np.float64) - 1).max() < 1e-4)
+
+
+def refuse_mixing(alone: NDArray[Any], together: NDArray[Any], name: str) -> None:
+    """Raises `ContractError` where the first image's row depends on the images beside it, or on chance.
+
+    Masked images are packed into batches in any order: a network in training mode, whose batch statistics or dropout
+    are still on, would answer something else each time.
+
+    Args:
+        alone: (1, K) of the first image by itself.
+        together: (N, K) of a batch that it leads.
+        name: of the classifier, for messages.
+    """
+    if difference(alone, together[:1]) > MIXING_TOLERANCE:
+        raise ContractError(
+            f"{name}: an image's scores change with the other images of its batch; export the network in eval mode"
+        )

@@ -1,0 +1,53 @@
+"""Classifiers from fused graphs that this package wrote: the contract is in the file."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from c2i_fast.errors import ContractError, InputError
+from c2i_fast.models.backbone import cut, declare
+from c2i_fast.models.classifier import NETWORK_OUTPUT, NORMALISED, Classifier
+from c2i_fast.types import GraphContract
+
+KEY = "c2i_fast.contract"
+
+
+def is_fused(model: ir.Model) -> bool:
+    """Returns whether the graph carries a contract of ours."""
+    return KEY in model.metadata_props
+
+
+def from_fused(model: ir.Model, *, name: str) -> Classifier:
+    """Returns the classifier in a fused graph: its contract, and as backbone what lies between the two named values.
+
+    Args:
+        model: the graph, as `read_onnx` returns it; it stays as it is.
+        name: as the user wrote it.
+
+    Raises:
+        ContractError: the contract cannot be read, or the graph does not hold what it promises.
+        InputError: a scorer graph.
+
+    Example:
+        >>> from_fused(read_onnx("fused.onnx")[0], name="fused.onnx").contract.calibrator["method"]
+        'temperature'
+    """
+    contract = _contract(model, name)
+    names = {value.name for node in model.graph for value in node.outputs}
+    missing = [wanted for wanted in (NORMALISED, NETWORK_OUTPUT) if wanted not in names]
+    if missing:
+        raise ContractError(f"{name} carries a contract but has no value {' and '.join(missing)}; export it again")
+    backbone = cut(model, NORMALISED, NETWORK_OUTPUT)
+    dropped = contract.preprocessing.drop_class
+    declare(backbone, contract.batch, (contract.channels, *contract.space), contract.classes + dropped)
+    return Classifier(name=name, contract=contract, backbone=lambda: backbone)
+
+
+def _contract(model: ir.Model, name: str) -> GraphContract:
+    try:
+        contract = GraphContract.from_json(model.metadata_props[KEY])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ContractError(f"{name}: the contract in the file cannot be read ({error}); export it again") from error
+    if contract.step_map_dtype is not None:
+        raise InputError(f"{name} is a scorer graph, which takes step maps; give the fused graph it was made from")
+    return contract

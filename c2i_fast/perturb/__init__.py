@@ -1,0 +1,1 @@
+"""From a saliency map to masked images: order, counts, baseline, plan, packing, passes."""

@@ -1,0 +1,1 @@
+"""Run directories: written part by part, resumed, read, summed up."""

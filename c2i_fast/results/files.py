@@ -1,0 +1,54 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from c2i_fast.errors import InputError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Calls `write` with a name beside `path` and moves the result there; nothing is left behind when it fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes indented JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Returns the JSON of a file; `what` names it in the errors."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"there is no {what} at {path}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is not a readable {what}: {error}") from error
+
+
+def claim_output(path: Path, *, force: bool, what: str = "output") -> None:
+    """Checks, before any work, that `path` may be written: it is not there yet (or `force`), and its folder is writable.
+
+    Raises:
+        InputError: It exists, or nothing can be written there.
+    """
+    if path.exists() and not force:
+        raise InputError(f"{what} {path} exists; choose another name or give --force to replace it")
+    folder = path.parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(f"{what} {path} cannot be written: {folder} is not a writable folder")

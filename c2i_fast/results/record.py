@@ -1,0 +1,116 @@
+"""Scoring into a run directory: the function behind `c2i-fast score`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from c2i_fast.data.maps import MapSource
+from c2i_fast.data.source import ImageSource
+from c2i_fast.errors import InputError, UsageError
+from c2i_fast.results.keep import curves_table, logits_table
+from c2i_fast.results.run import MAIN, PartInfo, RunDirectory
+from c2i_fast.score import ScoredPart, ScoreTask, score_stream
+from c2i_fast.types import CurveProtocol, MaskedPasses
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """What a run has done so far, over all its sessions."""
+
+    images: int = 0
+    requested: int = 0
+    run: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, infos: list[PartInfo]) -> Totals:
+        """Returns the sums over parts."""
+        return cls(
+            images=sum(i.images for i in infos),
+            requested=sum(i.requested for i in infos),
+            run=sum(i.run for i in infos),
+            skipped=sum(len(i.skipped) for i in infos),
+            seconds=sum(i.seconds for i in infos),
+        )
+
+
+def record(
+    run: RunDirectory,
+    images: ImageSource,
+    maps: Mapping[str, MapSource],
+    passes: MaskedPasses,
+    task: ScoreTask,
+    *,
+    prefix: str = MAIN,
+    keep_logits: bool = False,
+    workers: int = 2,
+    on_error: Literal["stop", "skip"] = "stop",
+    on_part: Callable[[PartInfo], None] = lambda info: None,
+) -> Totals:
+    """Scores what the run does not hold yet, part after part, and returns the totals of the whole run.
+
+    A part is written when all its images are scored; whatever kills the process, the next call goes on after the last
+    part and ends with the same rows, bit for bit.
+    """
+    infos = run.infos(prefix)
+    start = infos[-1].next if infos else 0
+    clock = time.perf_counter()
+    stream = images.stream(start, workers=workers, on_error=on_error)
+    with closing(score_stream(stream, maps, passes, task)) as parts:
+        for number, part in enumerate(parts, len(infos)):
+            kept = None
+            if keep_logits:
+                kept = {prefix: logits_table(part.images), "curves": curves_table(part.images)}
+            scores = [score for image in part.images for score in image.scores]
+            now = time.perf_counter()
+            info = part_info(part, now - clock)
+            run.write_part(number, scores, info, prefix=prefix, kept=kept)
+            infos.append(info)
+            clock = now
+            on_part(info)
+    return Totals.of(infos)
+
+
+def part_info(part: ScoredPart, seconds: float) -> PartInfo:
+    """Returns what the part file will say of itself; passes made only to find the target are not counted."""
+    return PartInfo(
+        first=part.first,
+        next=part.next,
+        images=len(part.images),
+        requested=sum(image.plan.requested for image in part.images),
+        run=sum(len(image.plan.work) - image.plan.extra for image in part.images),
+        skipped=tuple((s.id, s.reason) for s in part.skipped),
+        seconds=seconds,
+    )
+
+
+def protocol_entry(protocol: CurveProtocol) -> dict[str, Any]:
+    """Returns the protocol in full with its hash, for `run.json`."""
+    return {**asdict(protocol), "hash": protocol.hash()}
+
+
+def stored_protocols(manifest: Mapping[str, Any]) -> dict[str, CurveProtocol]:
+    """Returns the protocols of a run by curve name."""
+    entries = [{k: v for k, v in e.items() if k != "hash"} for e in manifest["protocols"]]
+    return {e["metric"]: CurveProtocol(**e) for e in entries}
+
+
+def check_resumable(manifest: Mapping[str, Any], given: Mapping[str, Any], hashes: Mapping[str, Any]) -> None:
+    """Checks that a run can be continued: options given must equal the stored ones, and so must every input's hash.
+
+    Raises:
+        UsageError: An option differs.
+        InputError: Images, maps, model or calibrator differ.
+    """
+    for name, value in given.items():
+        stored = manifest["settings"].get(name)
+        if value is not None and value != stored:
+            raise UsageError(f"--resume goes on with {name} = {stored!r}, not {value!r}; leave the option out")
+    for name, value in hashes.items():
+        if manifest["hashes"].get(name) != value:
+            raise InputError(f"the {name} is not what this run was begun with; score into another --out")

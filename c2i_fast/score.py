@@ -1,0 +1,215 @@
+"""The main path: images and maps → plans → masked passes → curves → scores. Read this first.
+
+    for each part of whole images:      (as few as reach `passes_per_part`)
+        plan_image       which masked images serve every method, metric and end at once
+        passes.select    the only fast part: full batches through the engine
+        read             logits → the target's read-out, float64, as many read-outs as asked for
+        combine          curves → the metric's curve and its area
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from c2i_fast.data.source import Image, Skipped, in_order
+from c2i_fast.errors import InputError
+from c2i_fast.metrics.base import METRICS, CurveMetric
+from c2i_fast.metrics.presets import protocol_for
+from c2i_fast.metrics.readout import read
+from c2i_fast.perturb.plan import CurveRequest, ImagePlan, plan_image
+from c2i_fast.types import Calibrator, Curve, CurveProtocol, Floats, MaskedPasses, Preprocessing, Score
+
+if TYPE_CHECKING:
+    from c2i_fast.data.maps import MapSource
+
+DEFAULT_METRICS = ("deletion", "insertion", "gap")
+PASSES_PER_PART = 1024
+PLANNING_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTask:
+    """What is to be measured, the same for every image.
+
+    Attributes:
+        metrics: what is computed from the curves.
+        protocols: one for each curve the metrics need.
+        readouts: how logits become numbers.
+        calibrator: for the read-out `calibrated`.
+        passes_per_part: images are worked on in groups that reach this many passes.
+    """
+
+    metrics: tuple[CurveMetric, ...]
+    protocols: tuple[CurveProtocol, ...]
+    readouts: tuple[str, ...]
+    preprocessing: Preprocessing
+    activation: Literal["softmax", "sigmoid"] = "softmax"
+    calibrator: Calibrator | None = None
+    passes_per_part: int = PASSES_PER_PART
+
+    @property
+    def target_rule(self) -> str:
+        """Whose class is followed; one rule for all curves of a task."""
+        return self.protocols[0].target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredImage:
+    """One image's scores, and the passes they were read from."""
+
+    image: Image
+    plan: ImagePlan
+    logits: Floats
+    target: int
+    scores: tuple[Score, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPart:
+    """A group of whole images: `first` ≤ index < `next` of the source, those left out named in `skipped`."""
+
+    first: int
+    next: int
+    images: tuple[ScoredImage, ...]
+    skipped: tuple[Skipped, ...]
+
+
+def make_protocols(
+    metrics: Sequence[str], preset: str, overrides: Mapping[str, str]
+) -> tuple[tuple[CurveMetric, ...], tuple[CurveProtocol, ...]]:
+    """Returns the metrics by name and the protocol of every curve they need, each once."""
+    chosen = tuple(METRICS[name] for name in dict.fromkeys(metrics))
+    curves = dict.fromkeys(curve for metric in chosen for curve in metric.curves)
+    return chosen, tuple(protocol_for(preset, curve, overrides) for curve in curves)
+
+
+def score_stream(
+    images: Iterable[Image | Skipped], maps: Mapping[str, MapSource], passes: MaskedPasses, task: ScoreTask
+) -> Iterator[ScoredPart]:
+    """Yields the scores of a stream of images, part by part, in constant memory.
+
+    Planning (decoding, ranking, baselines) runs in threads ahead of the engine. No number depends on how images are
+    grouped, batched or resumed.
+
+    Raises:
+        InputError: A map is missing or unusable, or an image lacks the label that the target rule asks for.
+    """
+    planned = in_order((partial(_plan, image, maps, task) for image in images), PLANNING_THREADS)
+    for group in _parts(planned, task.passes_per_part):
+        pairs = [(image, plan) for image, plan in group if isinstance(image, Image) and plan is not None]
+        logits = _run(passes, [plan for _, plan in pairs])
+        yield ScoredPart(
+            first=group[0][0].index,
+            next=group[-1][0].index + 1,
+            images=tuple(_score(image, plan, z, task) for (image, plan), z in zip(pairs, logits, strict=True)),
+            skipped=tuple(image for image, _ in group if isinstance(image, Skipped)),
+        )
+
+
+Planned = tuple[Image | Skipped, ImagePlan | None]
+
+
+def _plan(image: Image | Skipped, maps: Mapping[str, MapSource], task: ScoreTask) -> Planned:
+    if isinstance(image, Skipped):
+        return image, None
+    saliency = {name: source.load(image.id, image.pixels.shape[1:]) for name, source in maps.items()}
+    return image, plan_image(image.pixels, saliency, task.protocols, task.preprocessing)
+
+
+def _parts(planned: Iterable[Planned], passes_per_part: int) -> Iterator[list[Planned]]:
+    group: list[Planned] = []
+    total = 0
+    for item in planned:
+        group.append(item)
+        total += len(item[1].work) if item[1] else 0
+        if total >= passes_per_part:
+            yield group
+            group, total = [], 0
+    if group:
+        yield group
+
+
+def _run(passes: MaskedPasses, plans: Sequence[ImagePlan]) -> list[Floats]:
+    """Runs the passes of several images as one work list; returns each image's logits (P, K)."""
+    if not plans:
+        return []
+    offsets = np.cumsum([0, *(len(plan.plans) for plan in plans)])
+    work = np.concatenate([plan.work + (offset, 0) for plan, offset in zip(plans, offsets[:-1], strict=True)])
+    logits = passes.select([p for plan in plans for p in plan.plans], work.astype(np.int32))
+    return np.split(logits, np.cumsum([len(plan.work) for plan in plans])[:-1])
+
+
+def _score(image: Image, plan: ImagePlan, logits: Floats, task: ScoreTask) -> ScoredImage:
+    target = _target(image, logits[plan.clean], task.target_rule)
+    scores = image_scores(image.id, plan.curves, logits, plan.perturbed_fraction, target, task)
+    return ScoredImage(image=image, plan=plan, logits=logits, target=target, scores=scores)
+
+
+def _target(image: Image, clean: Floats, rule: str) -> int:
+    if rule == "top1":
+        return int(clean.argmax())
+    if rule == "label":
+        if len(image.labels) != 1:
+            raise InputError(f"--target label needs one label an image; {image.id} has {len(image.labels)}")
+        target = image.labels[0]
+    elif rule == "given":
+        if image.target is None:
+            raise InputError(f"--target given needs `targets` in the .npz; {image.id} has none")
+        target = image.target
+    else:
+        target = int(rule)
+    if not 0 <= target < len(clean):
+        raise InputError(f"target class {target} of {image.id} is outside the model's 0..{len(clean) - 1}")
+    return target
+
+
+def image_scores(
+    image: str,
+    curves: Sequence[CurveRequest],
+    logits: Floats,
+    perturbed_fraction: np.ndarray,
+    target: int,
+    task: ScoreTask,
+) -> tuple[Score, ...]:
+    """Returns every score of one image from the logits (P, K) of its passes: methods × metrics × read-outs."""
+    scores = []
+    for readout in task.readouts:
+        values = read(
+            readout,
+            logits,
+            target,
+            calibrator=task.calibrator,
+            perturbed_fraction=perturbed_fraction,
+            activation=task.activation,
+        )
+        by_name = {(c.method, c.protocol.metric): c for c in curves}
+        for method in dict.fromkeys(c.method for c in curves):
+            for metric in task.metrics:
+                needed = [by_name[method, name] for name in metric.curves]
+                made = [Curve(fractions=c.fractions, values=values[c.passes]) for c in needed]
+                scores.append(_row(image, metric, needed, metric.combine(tuple(made)), readout, target))
+    return tuple(scores)
+
+
+def _row(
+    image: str, metric: CurveMetric, needed: Sequence[CurveRequest], curve: Curve, readout: str, target: int
+) -> Score:
+    first = needed[0]
+    return Score(
+        image=image,
+        method=first.method,
+        metric=metric.name,
+        protocol=first.protocol.name,
+        protocol_hash=first.protocol.hash(),
+        readout=readout,
+        target=target,
+        value=curve.area(),
+        curve=curve,
+        passes=sum(len(c.passes) for c in needed),
+        warnings=first.warnings,
+    )

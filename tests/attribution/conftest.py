@@ -1,0 +1,86 @@
+"""What the tests of this room share: masked passes by definition, and the small CNN of the oracles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from c2i_fast.types import PerturbationPlan
+
+
+class LoopPasses:
+    """`blend` as it is defined: one row at a time, float64, masks at full size."""
+
+    def __init__(self, logits_of: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.logits_of = logits_of
+        self.calls: list[SimpleNamespace] = []
+
+    def blend(self, plans: Sequence[PerturbationPlan], grids, axes, work) -> np.ndarray:
+        self.calls.append(SimpleNamespace(plans=plans, grids=grids, axes=axes, work=work))
+        rows = []
+        for plan, mask in work:
+            m = spread(grids[mask], [axis[mask] for axis in axes])
+            image = plans[plan].start.astype(np.float64) * (1 - m) + plans[plan].end * m
+            rows.append(self.logits_of(image))
+        return np.array(rows, np.float32)
+
+    def select(self, plans, work):
+        raise NotImplementedError
+
+    def direct(self, images):
+        raise NotImplementedError
+
+
+def spread(grid: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """One matrix an axis, applied by the definition: out[i, j] = Σ_ab A[i, a] B[j, b] grid[a, b]."""
+    out = grid.astype(np.float64)
+    for axis, matrix in enumerate(matrices):
+        out = np.moveaxis(np.tensordot(matrix.astype(np.float64), out, axes=(1, axis)), 0, axis)
+    return out
+
+
+@pytest.fixture(scope="session")
+def loop_passes() -> type[LoopPasses]:
+    return LoopPasses
+
+
+@pytest.fixture(scope="session")
+def spread_grid() -> Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]:
+    return spread
+
+
+@pytest.fixture(scope="session")
+def model_a(oracles: Path):
+    """The oracles' small CNN, rebuilt layer by layer, with its inputs, pictures and targets."""
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    class Tiny(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.relu1 = nn.Conv2d(3, 16, 3, padding=1), nn.ReLU()
+            self.conv2, self.relu2 = nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()
+            self.conv3, self.relu3 = nn.Conv2d(32, 48, 3, padding=1), nn.ReLU()
+            self.pool, self.fc = nn.MaxPool2d(2), nn.Linear(48, 10)
+
+        def forward(self, x):
+            x = self.pool(self.relu1(self.conv1(x)))
+            x = self.pool(self.relu2(self.conv2(x)))
+            return self.fc(self.relu3(self.conv3(x)).mean(dim=(2, 3)))
+
+    with np.load(oracles / "model_a_state.npz") as state:
+        module = Tiny()
+        module.load_state_dict({name: torch.from_numpy(state[name]) for name in state.files})
+    with np.load(oracles / "images.npz") as images:
+        return SimpleNamespace(
+            module=module.eval(),
+            normalised=images["x_a"],
+            pixels=images["images_u8"].transpose(0, 3, 1, 2).astype(np.float32) / 255,
+            targets=images["target_a"],
+            logits=images["logits_torch32_a"],
+            ids=[f"{i:02d}" for i in range(8)],
+        )
