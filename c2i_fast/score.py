@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from c2i_fast.data.source import Image, Skipped, in_order
-from c2i_fast.errors import InputError
 from c2i_fast.metrics.base import METRICS, CurveMetric
 from c2i_fast.metrics.presets import protocol_for
 from c2i_fast.metrics.readout import read
+from c2i_fast.metrics.target import target_class
 from c2i_fast.perturb.plan import CurveRequest, ImagePlan, plan_image
 from c2i_fast.types import Calibrator, Curve, CurveProtocol, Floats, MaskedPasses, Preprocessing, Score
 
 if TYPE_CHECKING:
-    from c2i_fast.data.maps import MapSource
+    from c2i_fast.attribution.base import Method
+    from c2i_fast.data.map_source import MapSource
 
 DEFAULT_METRICS = ("deletion", "insertion", "gap")
 PASSES_PER_PART = 1024
@@ -41,6 +42,7 @@ class ScoreTask:
         protocols: one for each curve the metrics need.
         readouts: how logits become numbers.
         calibrator: for the read-out `calibrated`.
+        controls: methods that look at no model, whose maps are made on the way.
         passes_per_part: images are worked on in groups that reach this many passes.
     """
 
@@ -50,6 +52,7 @@ class ScoreTask:
     preprocessing: Preprocessing
     activation: Literal["softmax", "sigmoid"] = "softmax"
     calibrator: Calibrator | None = None
+    controls: tuple[Method, ...] = ()
     passes_per_part: int = PASSES_PER_PART
 
     @property
@@ -118,6 +121,8 @@ def _plan(image: Image | Skipped, maps: Mapping[str, MapSource], task: ScoreTask
     if isinstance(image, Skipped):
         return image, None
     saliency = {name: source.load(image.id, image.pixels.shape[1:]) for name, source in maps.items()}
+    for control in task.controls:
+        saliency[control.name] = control.explain([image.id], image.pixels[None], np.zeros(1, np.int64))[0]
     return image, plan_image(image.pixels, saliency, task.protocols, task.preprocessing)
 
 
@@ -145,27 +150,9 @@ def _run(passes: MaskedPasses, plans: Sequence[ImagePlan]) -> list[Floats]:
 
 
 def _score(image: Image, plan: ImagePlan, logits: Floats, task: ScoreTask) -> ScoredImage:
-    target = _target(image, logits[plan.clean], task.target_rule)
+    target = target_class(image.id, image.labels, image.target, logits[plan.clean], task.target_rule)
     scores = image_scores(image.id, plan.curves, logits, plan.perturbed_fraction, target, task)
     return ScoredImage(image=image, plan=plan, logits=logits, target=target, scores=scores)
-
-
-def _target(image: Image, clean: Floats, rule: str) -> int:
-    if rule == "top1":
-        return int(clean.argmax())
-    if rule == "label":
-        if len(image.labels) != 1:
-            raise InputError(f"--target label needs one label an image; {image.id} has {len(image.labels)}")
-        target = image.labels[0]
-    elif rule == "given":
-        if image.target is None:
-            raise InputError(f"--target given needs `targets` in the .npz; {image.id} has none")
-        target = image.target
-    else:
-        target = int(rule)
-    if not 0 <= target < len(clean):
-        raise InputError(f"target class {target} of {image.id} is outside the model's 0..{len(clean) - 1}")
-    return target
 
 
 def image_scores(

@@ -285,18 +285,21 @@ class Session(Protocol):
 
 
 class MaskedPasses(Protocol):
-    """The one seam with several implementations: masked images in, logits out. See DESIGN §2 in export/README.md."""
+    """The one seam with several implementations: masked images in, logits out."""
 
     def select(self, plans: Sequence[PerturbationPlan], work: Ints) -> Floats:
         """Returns logits (P, K) of image `work[i, 1]` of plan `work[i, 0]`; any order, repeats allowed."""
         ...
 
     def blend(self, plans: Sequence[PerturbationPlan], grids: Floats, axes: Sequence[Floats], work: Ints) -> Floats:
-        """Returns logits (P, K) of start·(1−m) + end·m, m = mask `work[i, 1]` spread from its grid by `axes`."""
+        """Returns logits (P, K) of start·(1−m) + end·m, m = mask `work[i, 1]` spread from its grid by `axes`.
+
+        `grids` is (M, *g), `axes` one (M, size_d, g_d) for each space axis; a plan's step map plays no part.
+        """
         ...
 
-    def direct(self, images: Floats) -> Floats:
-        """Returns logits (N, K) of the images (N, C, *space) themselves."""
+    def direct(self, images: Sequence[Floats]) -> Floats:
+        """Returns logits (N, K) of the images themselves, (C, *space) each."""
         ...
 
 

@@ -73,7 +73,7 @@ def per_sample(logits: ArrayLike, labels: ArrayLike, calibrator: Calibrator | No
         predicted = (raw if calibrator is None or calibrator.preserves_order else calibrated).argmax(axis=1)
         sample = np.arange(len(raw))
         p = np.exp(logp)
-        nll[block] = 0 - logp[sample, label]  # not −0
+        nll[block] = -logp[sample, label]
         brier[block] = (p**2).sum(axis=1) + (1 - p[sample, label]) ** 2 - p[sample, label] ** 2
         confidence[block] = p[sample, predicted]
         correct[block] = predicted == label

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +23,10 @@ def load_logits(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.
             `check_logits` and `check_labels` refuse; with the path.
     """
     try:
-        archive = np.load(path, allow_pickle=False)
+        with Path(path).open("rb") as stream:  # np.load itself leaves a damaged archive open
+            logits, labels = _members(stream, path)
     except OSError as error:
         raise InputError(f"cannot read the logits {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(_expected(path, "not such an archive")) from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise InputError(_expected(path, "a single array"))
-    with archive:
-        logits, labels = _member(archive, "logits", path), _member(archive, "labels", path)
     try:
         rows = check_logits(logits)
         return rows, check_labels(labels, rows)
@@ -38,14 +34,20 @@ def load_logits(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.
         raise InputError(f"{path}: {error}") from error
 
 
-def _member(archive: np.lib.npyio.NpzFile, name: str, path: str | os.PathLike[str]) -> NDArray[Any]:
-    if name not in archive.files:
-        raise InputError(_expected(path, f"the arrays {', '.join(archive.files) or '(none)'}"))
+def _members(stream: BinaryIO, path: str | os.PathLike[str]) -> list[NDArray[Any]]:
     try:
-        member: NDArray[Any] = archive[name]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: {name} is damaged or holds Python objects; save it as numbers ({error})") from error
-    return member
+        archive = np.load(stream, allow_pickle=False)
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(_expected(path, "no such archive")) from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise InputError(_expected(path, "a single array"))
+    if missing := {"logits", "labels"} - set(archive.files):
+        came = ", ".join(archive.files) or "no arrays"
+        raise InputError(_expected(path, f"{came} without {' and '.join(sorted(missing))}"))
+    try:
+        return [archive["logits"], archive["labels"]]
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path} is damaged or holds Python objects; save it as numbers ({error})") from error
 
 
 def _expected(path: str | os.PathLike[str], came: str) -> str:

@@ -38,7 +38,7 @@ def calibrator_from_spec(spec: object) -> GraphCalibrator:
         raise InputError(f"expected a calibrator as an object with method and parameters, got {came}")
     method, parameters = spec["method"], spec["parameters"]
     if not isinstance(method, str) or not isinstance(parameters, Mapping):
-        raise InputError(f"expected method as text and parameters as an object, got {method!r} and {parameters!r}")
+        raise InputError(f"expected method as text, parameters as an object, got {method!r:.40} and {parameters!r:.40}")
     return CALIBRATORS[method].from_parameters(parameters)
 
 

@@ -69,17 +69,7 @@ class Temperature:
         """
         rows = check_logits(logits)
         classes = check_labels(labels, rows)
-        lowest, highest = _check_bounds(self.bounds)
-        largest = rows.max(axis=1)
-        label_gap = rows[np.arange(len(rows)), classes].astype(np.float64) - largest
-        if np.array_equal(rows.min(axis=1), largest):
-            self.temperature_, self.at_bound_ = min(max(1.0, lowest), highest), None
-        elif not label_gap.any():
-            self.temperature_, self.at_bound_ = lowest, "lower"
-        else:
-            beta = _zero_of_increasing(_likelihood_slope(rows, largest, label_gap), 1 / highest, 1 / lowest)
-            self.at_bound_ = "upper" if beta <= 1 / highest else "lower" if beta >= 1 / lowest else None
-            self.temperature_ = {"lower": lowest, "upper": highest}.get(self.at_bound_ or "", 1 / beta)
+        self.temperature_, self.at_bound_ = _minimiser(rows, classes, *_check_bounds(self.bounds))
         return self
 
     def transform(self, logits: ArrayLike, perturbed_fraction: ArrayLike | None = None) -> Doubles:
@@ -145,7 +135,7 @@ def _positive(value: object, name: str) -> float:
         and smallest <= value <= largest
     ):
         return float(value)
-    raise InputError(f"expected {name} to be a positive finite number, got {value!r}; fit it again")
+    raise InputError(f"expected {name} to be a positive finite number, got {value!r:.40}; fit it again")
 
 
 def _check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -153,6 +143,22 @@ def _check_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
     if lowest >= highest:
         raise InputError(f"expected bounds as (smallest T, largest T), got {bounds}")
     return lowest, highest
+
+
+def _minimiser(
+    rows: NDArray[Any], labels: NDArray[np.int64], lowest: float, highest: float
+) -> tuple[float, Bound | None]:
+    """Returns the T in [lowest, highest] of least negative log-likelihood, and the bound it is, if any."""
+    largest = rows.max(axis=1)
+    label_gap = rows[np.arange(len(rows)), labels].astype(np.float64) - largest
+    if np.array_equal(rows.min(axis=1), largest):  # the likelihood is the same for every T
+        return min(max(1.0, lowest), highest), None
+    if not label_gap.any():  # separable; the slope may underflow to zero long before the bound
+        return lowest, "lower"
+    beta = _zero_of_increasing(_likelihood_slope(rows, largest, label_gap), 1 / highest, 1 / lowest)
+    if beta >= 1 / lowest:
+        return lowest, "lower"
+    return (highest, "upper") if beta <= 1 / highest else (1 / beta, None)
 
 
 def _likelihood_slope(

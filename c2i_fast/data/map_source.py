@@ -67,7 +67,7 @@ class FolderMaps(MapSource):
     """A folder of `<id>.npy` or `<stem>.npy`; an id only ever finds files that were listed in it."""
 
     def __init__(self, name: str, folder: Path) -> None:
-        ids = [path.removesuffix(".npy") for path in files_below(folder, (".npy",)) if path.endswith(".npy")]
+        ids = sorted(path.removesuffix(".npy") for path in files_below(folder, (".npy",)) if path.endswith(".npy"))
         if not ids:
             raise InputError(f"{folder}: expected maps (<image id>.npy), but found none; explain writes such")
         super().__init__(name, ids, folder)

@@ -34,7 +34,7 @@ class GraphOpener:
         if self.config.engine == "torch":
             graph: Any = self._torch_graph(kind)
         else:
-            graph = self._serialised(onnx_graph(self.classifier, kind, step_type))
+            graph = self.serialised(onnx_graph(self.classifier, kind, step_type))
         return ENGINES[self.config.engine](graph, self.config)
 
     def _torch_graph(self, kind: str) -> Any:
@@ -43,7 +43,8 @@ class GraphOpener:
         assert self.classifier.module is not None  # choose_engine offers torch for torch models only
         return torch_graph(self.classifier.module, self.classifier.contract, kind, None)
 
-    def _serialised(self, model: ir.Model) -> bytes | Path:
+    def serialised(self, model: ir.Model) -> bytes | Path:
+        """Returns a graph as an engine takes it: bytes, or a file of this object's where it is too large for them."""
         import onnx_ir as ir
 
         if weight_bytes(model) < INLINE_BYTES:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
 from c2i_fast.errors import InputError
+from c2i_fast.metrics.target import check_rule
 from c2i_fast.perturb.baseline import BASELINES
 from c2i_fast.registry import Registry
 from c2i_fast.types import CurveProtocol
@@ -80,7 +81,7 @@ def protocol_for(preset: str, curve: str, overrides: Mapping[str, str] | None = 
     return replace(protocol, **changes, name=protocol.name + suffix)
 
 
-SETTABLE = ("baseline", "counts", "intervals", "pixels_per_step", "ties", "x")
+SETTABLE = ("baseline", "counts", "intervals", "pixels_per_step", "target", "ties", "x")
 
 
 def _parse(name: str, text: str) -> Any:
@@ -93,6 +94,8 @@ def _parse(name: str, text: str) -> Any:
     if name == "baseline":
         BASELINES[text]
         return text
+    if name == "target":
+        return check_rule(text)
     allowed = get_args(get_type_hints(CurveProtocol)[name])
     if text not in allowed or text == "list":
         raise InputError(f"{name} must be one of {', '.join(a for a in allowed if a != 'list')}; got {text!r}")

@@ -62,3 +62,24 @@ def read(
     if readout == "sigmoid" or activation == "sigmoid":
         return np.asarray(expit(values[:, target]))
     return np.asarray(np.exp(values[:, target] - logsumexp(values, axis=1)))
+
+
+def probabilities(
+    logits: NDArray[Any],
+    calibrator: Calibrator | None = None,
+    perturbed_fraction: Doubles | None = None,
+    *,
+    activation: Literal["softmax", "sigmoid"] = "softmax",
+) -> Doubles:
+    """Returns the (calibrated) probabilities of every class, float64 (P, K), from raw logits (P, K).
+
+    Example:
+        >>> probabilities(np.array([[0.0, 0.0]])).tolist()
+        [[0.5, 0.5]]
+    """
+    from scipy.special import expit, softmax
+
+    values = logits.astype(np.float64)
+    if calibrator is not None:
+        values = calibrator.transform(values, perturbed_fraction)
+    return np.asarray(expit(values) if activation == "sigmoid" else softmax(values, axis=1))

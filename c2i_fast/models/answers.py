@@ -35,9 +35,9 @@ def count_classes(answer: NDArray[Any], images: int, preprocessing: Preprocessin
         raise InputError(f"{name}: the output must be float32 scores, got {answer.dtype}; choose another by --output")
     if answer.ndim != 2 or answer.shape[0] != images:
         raise InputError(
-            f"{name}: the output must be (N, K), one row of class scores an image; got {answer.shape} for {images} images"
+            f"{name}: the output must be (N, K), one row of class scores an image; got {answer.shape} for N = {images}"
         )
-    classes = answer.shape[1] - preprocessing.drop_class
+    classes = int(answer.shape[1]) - preprocessing.drop_class
     if classes < 2:
         raise InputError(
             f"{name}: at least 2 classes are needed, got {answer.shape[1]} less {preprocessing.drop_class} dropped"

@@ -11,9 +11,10 @@ from c2i_fast.errors import ContractError
 from c2i_fast.models.classifier import NETWORK_OUTPUT, NORMALISED
 
 # Names the fused and the scorer graph give to their own values: a network's inner values must not hold them.
-RESERVED = frozenset(
-    "pixels normalised network_output logits probabilities perturbed_fraction start end step_map steps".split()
-)
+RESERVED = {
+    *("pixels", NORMALISED, NETWORK_OUTPUT, "logits", "probabilities", "perturbed_fraction"),
+    *("start", "end", "step_map", "steps"),
+}
 OLDEST_IR_VERSION = 8  # the one that came with opset 13
 
 
@@ -46,6 +47,9 @@ def cut(model: ir.Model, source: str, result: str) -> ir.Model:
         raise ContractError(f"output {result!r} does not depend on input {source!r}; name another one with --output")
     strip(graph)
     _rename(graph)
+    used = {node.domain for node in ir.traversal.RecursiveGraphIterator(graph)}
+    for domain in set(graph.opset_imports) - used - {""}:
+        del graph.opset_imports[domain]
     return ir.Model(graph, ir_version=max(model.ir_version, OLDEST_IR_VERSION))
 
 

@@ -1,4 +1,4 @@
-"""What a classifier is before any engine has seen it: one graph, one contract and, where it came from torch, a module."""
+"""What a classifier is before any engine has seen it: a contract, a graph and, where it came from torch, a module."""
 
 from __future__ import annotations
 

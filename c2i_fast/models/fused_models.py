@@ -46,7 +46,7 @@ def from_fused(model: ir.Model, *, name: str) -> Classifier:
 def _contract(model: ir.Model, name: str) -> GraphContract:
     try:
         contract = GraphContract.from_json(model.metadata_props[KEY])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ContractError(f"{name}: the contract in the file cannot be read ({error}); export it again") from error
     if contract.step_map_dtype is not None:
         raise InputError(f"{name} is a scorer graph, which takes step maps; give the fused graph it was made from")

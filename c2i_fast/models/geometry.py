@@ -36,7 +36,9 @@ def settle(
     size = _size(name, space, given.size)
     statistics = max(len(given.mean), len(given.std))
     if statistics not in (1, channels):
-        raise InputError(f"{name}: --mean and --std have {statistics} values, but the network takes {channels} channels")
+        raise InputError(
+            f"{name}: --mean and --std have {statistics} values, but the network takes {channels} channels"
+        )
     notes = () if preprocessing else (UNNORMALISED,)
     return replace(given, size=size), (channels, *size), notes
 
@@ -46,7 +48,9 @@ def _size(name: str, space: Sequence[int | None], wanted: tuple[int, ...] | None
         static = [size for size in space if size is not None]
         if len(static) < len(space):
             example = "224" if len(space) == 2 else "256"
-            raise InputError(f"{name}: the graph leaves the image size open {_text(space)}; say it, e.g. --size {example}")
+            raise InputError(
+                f"{name}: the graph leaves the image size open {_text(space)}; say it, e.g. --size {example}"
+            )
         return tuple(static)
     if len(wanted) != len(space) or any(have not in (None, want) for have, want in zip(space, wanted, strict=True)):
         raise InputError(f"{name}: the graph takes images of {_text(space)}, but --size says {_text(wanted)}")

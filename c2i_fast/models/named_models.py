@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from c2i_fast.errors import InputError, MissingDependencyError
 from c2i_fast.models.running import first_line
@@ -19,20 +20,18 @@ from c2i_fast.types import Preprocessing
 if TYPE_CHECKING:
     import torch
 
-LIBRARIES = ("torchvision", "timm")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
-    """A network built by name.
+class Card:
+    """What a library says about one of its models and the weights it publishes for it.
 
     Attributes:
-        preprocessing: the one of the library's own weights, also where others were loaded.
-        channels: C, where the library says so.
-        class_names: of the library's own weights.
+        preprocessing: of the published weights.
+        channels: C.
+        class_names: of the published weights, where the library knows them.
+        notes: where our preprocessing is not quite theirs.
     """
 
-    module: torch.nn.Module
     preprocessing: Preprocessing
     channels: int = 3
     class_names: tuple[str, ...] | None = None
@@ -48,50 +47,78 @@ def check_weights_given(name: str, weights: Path | None, random_weights: bool, d
         )
 
 
-def build(name: str, *, weights: Path | None = None, download: bool = False, seed: int = 0) -> Named:
+def describe(name: str) -> Card:
+    """Returns what the library says about `torchvision:NAME` or `timm:NAME`, without building or fetching it.
+
+    Raises:
+        InputError: no classifier of that name.
+        MissingDependencyError: without torch, torchvision or timm.
+
+    Example:
+        >>> describe("torchvision:resnet18").preprocessing.crop
+        0.875
+    """
+    library, _, model = name.partition(":")
+    _import("torch", "torch")
+    return _torchvision_card(model) if library == "torchvision" else _timm_card(model)
+
+
+def build(name: str, *, weights: Path | None = None, download: bool = False, seed: int = 0) -> torch.nn.Module:
     """Returns the network `torchvision:NAME` or `timm:NAME`; its weights are random unless said otherwise.
 
     Args:
-        name: library and name, with a colon between.
+        name: one that `describe` knows.
         weights: a local file.
         download: take the library's own weights, from the network where they are not cached.
         seed: of random weights; the global random state stays as it is.
 
     Raises:
-        InputError: no model of that name, weights that do not fit, or a failing download.
-        MissingDependencyError: without torch, torchvision or timm.
+        InputError: weights that do not fit, or a failing download.
 
     Example:
-        >>> build("torchvision:resnet18").preprocessing.crop
-        0.875
+        >>> build("torchvision:resnet18").fc.out_features
+        1000
     """
-    library, _, model = name.partition(":")
-    builder: Callable[[str, bool], Named] = {"torchvision": _torchvision, "timm": _timm}[library]
-    _import("torch", "torch")
     import torch
 
+    library, _, model = name.partition(":")
+    builder = _build_torchvision if library == "torchvision" else _build_timm
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about initialisation and cache folders
         torch.manual_seed(seed)
-        named = builder(model, download)
+        try:
+            module = builder(model, download)
+        except Exception as error:  # every hub and every proxy fails in its own way
+            if not download:
+                raise
+            raise InputError(f"{name} could not be downloaded ({first_line(error)}); use --weights FILE") from error
     if weights is not None:
-        load_weights(named.module, weights)
-    return named
+        load_weights(module, weights)
+    return module
 
 
-def _torchvision(name: str, download: bool) -> Named:
-    library = import_torchvision()
-    _check_name("torchvision", name, library.models.list_models(module=library.models))
-    weights = library.models.get_model_weights(name).DEFAULT
-    # These two reorder the channel statistics inside, and only with pretrained weights unless told to.
+def _build_torchvision(name: str, download: bool) -> torch.nn.Module:
+    # These two reorder the channel statistics inside, which others do not, and only with published weights unless told.
     options = {"transform_input": True, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    module = _fetched(name, download, lambda: library.models.get_model(name, weights=weights, **options))
-    if module is None:
-        module = library.models.get_model(name, weights=None, **options)
+    module: torch.nn.Module = import_torchvision().models.get_model(
+        name, weights="DEFAULT" if download else None, **options
+    )
+    return module
+
+
+def _build_timm(name: str, download: bool) -> torch.nn.Module:
+    import_torchvision()  # timm imports it, and cannot mend it
+    module: torch.nn.Module = _import("timm", "models").create_model(name, pretrained=download)
+    return module
+
+
+def _torchvision_card(name: str) -> Card:
+    models = import_torchvision().models
+    _check_name("torchvision", name, models.list_models(module=models))
+    weights = models.get_model_weights(name).DEFAULT
     transforms = weights.transforms()
     side, resized = transforms.crop_size[0], transforms.resize_size[0]
-    return Named(
-        module=module,
+    return Card(
         preprocessing=Preprocessing(
             size=(side, side), crop=side / resized, mean=tuple(transforms.mean), std=tuple(transforms.std)
         ),
@@ -100,17 +127,13 @@ def _torchvision(name: str, download: bool) -> Named:
     )
 
 
-def _timm(name: str, download: bool) -> Named:
-    import_torchvision()  # timm imports it, and cannot mend it
-    library = _import("timm", "models")
-    _check_name("timm", name, library.list_models(), library.is_model)
-    module = _fetched(name, download, lambda: library.create_model(name, pretrained=True))
-    if module is None:
-        module = library.create_model(name, pretrained=False)
-    config = library.data.resolve_model_data_config(module)
+def _timm_card(name: str) -> Card:
+    import_torchvision()
+    timm = _import("timm", "models")
+    _check_name("timm", name, timm.list_models(), timm.is_model)
+    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
     channels, *size = config["input_size"]
-    return Named(
-        module=module,
+    return Card(
         preprocessing=Preprocessing(
             size=tuple(size),
             crop=None if config["crop_mode"] == "squash" else config["crop_pct"],
@@ -140,16 +163,7 @@ def _check_name(
     raise InputError(f"{library} has no classifier {name!r} among its {len(names)}{hint}")
 
 
-def _fetched(name: str, download: bool, build: Callable[[], torch.nn.Module]) -> torch.nn.Module | None:
-    if not download:
-        return None
-    try:
-        return build()
-    except Exception as error:  # every hub and every proxy fails in its own way
-        raise InputError(f"the weights of {name} could not be downloaded ({first_line(error)}); use --weights FILE") from error
-
-
-def _import(package: str, extra: str) -> Any:
+def _import(package: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
@@ -158,10 +172,10 @@ def _import(package: str, extra: str) -> Any:
         raise MissingDependencyError(package, extra) from error
 
 
-_declared: list[Any] = []  # a torch Library's declarations live as long as it does
+_declared: list[object] = []  # a torch Library's declarations live as long as it does
 
 
-def import_torchvision() -> Any:
+def import_torchvision() -> ModuleType:
     """Returns torchvision, also beside a CPU build of torch, where published wheels miss their compiled operators."""
     try:
         return _import("torchvision", "models")
@@ -170,9 +184,10 @@ def import_torchvision() -> Any:
 
         if torch.version.cuda is not None or "torchvision::" not in str(error):
             raise
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        schema = f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
     for module in [key for key in sys.modules if key.partition(".")[0] == "torchvision"]:
         del sys.modules[module]

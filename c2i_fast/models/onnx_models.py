@@ -10,7 +10,7 @@ from c2i_fast.errors import ContractError, InputError
 from c2i_fast.models.answers import count_classes, refuse_mixing
 from c2i_fast.models.backbone import cut, declare
 from c2i_fast.models.classifier import Classifier
-from c2i_fast.models.dynamic_batch import freed, padded
+from c2i_fast.models.dynamic_batch import freed
 from c2i_fast.models.geometry import settle
 from c2i_fast.models.opset import upgraded
 from c2i_fast.models.outputs import choose_output, flatten_output
@@ -130,21 +130,22 @@ def _classes(backbone: ir.Model, batch: int | None, images: Floats, preprocessin
         flatten_output(backbone)
         together = together.reshape(together.shape[:2])
     classes = count_classes(together, count, preprocessing, name)
-    if batch is None:
+    if batch is None and have_onnxruntime():  # the reference mixes batches itself: BatchNormalization before opset 14
         refuse_mixing(run(images[:1]).reshape(1, -1), together, name)
     return classes
 
 
 def _checked(backbone: ir.Model, name: str) -> Run:
-    """Returns a function that runs the graph, and says in one line why it cannot."""
+    """Returns a function that runs the graph; where it cannot be opened or run, that is said in one line."""
+    try:
+        graph = opened(backbone)
+    except Exception as error:  # runtimes have error classes of their own, none of them public
+        raise ContractError(f"{name} cannot be opened: {first_line(error)}") from error
 
     def run(images: Floats) -> Floats:
-        nonlocal opened_graph
         try:
-            opened_graph = opened_graph or opened(backbone)
-            return opened_graph(images)
-        except Exception as error:  # runtimes have error classes of their own, none of them public
+            return graph(images)
+        except Exception as error:
             raise ContractError(f"{name} cannot be run on {images.shape}: {first_line(error)}") from error
 
-    opened_graph: Run | None = None
     return run

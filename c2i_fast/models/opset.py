@@ -58,7 +58,16 @@ def _converted(model: ir.Model, name: str) -> ir.Model:
 
 
 def _failure(model: ir.Model, name: str, reason: str) -> str:
-    operators = sorted({node.op_type for node in model.graph})
-    named = next((op for op in operators if re.search(rf"\b{op}\b", reason)), None)
-    which = f"operator {named}" if named else f"its operators ({', '.join(operators)})"
-    return f"{name}: opset {model.opset_imports['']} could not be brought to {TARGET} because of {which}: {reason}"
+    reason = reason.rpartition("failed: ")[2]  # what stands before is the converter's own source line
+    culprits = sorted({node.op_type for node in model.graph if _is_named(node, reason)})
+    which = f"operator {', '.join(culprits)}" if culprits else "one of its operators"
+    return (
+        f"{name}: opset {model.opset_imports['']} could not be brought to {TARGET} because of {which}: {reason}; "
+        f"export it again at {TARGET} or newer"
+    )
+
+
+def _is_named(node: ir.Node, reason: str) -> bool:
+    """Returns whether the converter's words are about this operator, by its name or by one of its attributes."""
+    words = rf"\b{node.op_type}\b", *(rf"\b[Aa]ttribute {attribute}\b" for attribute in node.attributes)
+    return any(re.search(word, reason) for word in words)

@@ -23,14 +23,16 @@ def choose_output(model: ir.Model, wanted: str | None, preprocessing: Preprocess
         name: of the classifier, for messages.
 
     Raises:
-        InputError: several outputs and none asked for, no such value, probabilities not asked for, a softmax on a
-            softmax.
+        InputError: several outputs and none asked for, no such value, no float32, probabilities not asked for, a
+            softmax on a softmax.
 
     Example:
         >>> choose_output(model, None, Preprocessing(), "net.onnx").name
         'logits'
     """
     value = _named(model, wanted, name) if wanted else _only(model, name)
+    if value.dtype not in (None, ir.DataType.FLOAT):
+        raise InputError(f"{name}: output {value.name!r} must be float32 scores, got {value.dtype}; see --output")
     _refuse_softmax(value, preprocessing, name)
     return value
 
@@ -56,7 +58,9 @@ def _refuse_softmax(value: ir.Value, preprocessing: Preprocessing, name: str) ->
     softmaxes = [node for node in _origins(value) if node.op_type in PROBABILITY | {"LogSoftmax"}]
     if len(softmaxes) > 1:
         kinds = " of a ".join(node.op_type for node in softmaxes)
-        raise InputError(f"{name}: {value.name!r} is the {kinds}; name the logits before both by --output{_before(softmaxes)}")
+        raise InputError(
+            f"{name}: {value.name!r} is the {kinds}; name the logits before both by --output{_before(softmaxes)}"
+        )
     if softmaxes and softmaxes[0].op_type in PROBABILITY and preprocessing.outputs == "logits":
         raise InputError(
             f"{name}: outputs are probabilities where logits were expected: {value.name!r} comes from a "

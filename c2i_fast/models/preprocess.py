@@ -6,6 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,10 @@ def _is_number(value: object, *kinds: type) -> bool:
 def _build(content: Mapping[str, Any]) -> Preprocessing:
     """Returns the checked preprocessing; a value out of range is a `ValueError`."""
     preprocessing = Preprocessing(**content)
-    if preprocessing.size is not None and min(preprocessing.size) < 1:
-        raise ValueError(f"size must be positive, got {preprocessing.size}")
+    if preprocessing.size is not None and (min(preprocessing.size) < 1 or len(preprocessing.size) > 2):
+        raise ValueError(f"size must be one or two positive integers, got {list(preprocessing.size)}")
+    if not all(map(isfinite, preprocessing.mean)):
+        raise ValueError(f"mean must be finite, got {list(preprocessing.mean)}")
     if preprocessing.crop is not None and not 0 < preprocessing.crop <= 1:
         raise ValueError(f"crop must lie in (0, 1], got {preprocessing.crop}")
     if preprocessing.crop is not None and preprocessing.size is None:

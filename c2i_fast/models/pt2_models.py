@@ -69,7 +69,8 @@ def _loaded(content: bytes, name: str) -> torch.export.ExportedProgram:
         return torch.export.load(io.BytesIO(content))  # the bytes that were looked at, not the file again
     except Exception as error:
         raise InputError(
-            f"{name} cannot be loaded by torch {torch.__version__}: {first_line(error)}; save it again with torch.export.save"
+            f"{name} cannot be loaded by torch {torch.__version__}: {first_line(error)}; "
+            "save it again with torch.export.save"
         ) from error
 
 
@@ -79,7 +80,9 @@ def _declared(program: torch.export.ExportedProgram, name: str) -> tuple[int | N
 
     names = program.graph_signature.user_inputs
     if len(names) != 1:
-        raise InputError(f"{name}: a classifier has one image input, this program has {len(names)}: {', '.join(map(str, names))}")
+        raise InputError(
+            f"{name}: a classifier has one image input, this program has {len(names)}: {', '.join(map(str, names))}"
+        )
     value = next(node.meta["val"] for node in program.graph.nodes if node.name == names[0])
     if not isinstance(value, torch.Tensor) or value.dtype != torch.float32 or value.ndim not in (3, 4):
         raise InputError(f"{name}: the input must be float32 (N, C, H, W) or (N, C, T); export it so")

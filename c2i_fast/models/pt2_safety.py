@@ -14,10 +14,13 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
 
 from c2i_fast.errors import InputError
 from c2i_fast.models.running import first_line
+
+if TYPE_CHECKING:
+    import torch
 
 PLAIN_FILES = re.compile(
     r"data/weights/(weight_\d+|\w+_weights_config\.json)|data/constants/(tensor_\d+|\w+_constants_config\.json)"
@@ -31,8 +34,9 @@ NAMES = re.compile(r"[\w.+:*-]*")
 WORDS = re.compile(r"[\w .,:+*/-]*")  # string arguments of operators, which torch quotes
 TREES = re.compile(r'(?!.*__)(builtins\.|[\w\[\]{}":, \\])*')  # how arguments nest: tuples, lists and dicts alone
 SIZE_NAMES = re.compile(
-    r"[suz]\d+|L|True|False|Symbol|Integer|Float|Rational|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not|Max|Min|Mod|PythonMod|Where|Identity"
-    r"|ModularIndexing|PowByNatural|(Floor|Clean|Ceil|IntTrue|FloatTrue)Div|ToFloat|(Trunc|Floor|Ceil|Round)ToInt"
+    r"[suz]\d+|L|True|False|Symbol|Integer|Float|Rational|Add|Mul|Pow|Mod|PythonMod|Max|Min|Abs|floor|ceiling"
+    r"|Eq|Ne|Lt|Le|Gt|Ge|(Strict)?(Less|Greater)Than|(Une|E)quality|And|Or|Not|Where|Identity|ModularIndexing"
+    r"|PowByNatural|(Floor|Clean|Ceil|IntTrue|FloatTrue)Div|ToFloat|(Trunc|Floor|Ceil|Round)ToInt"
 )
 SIZE_NODES = (
     ast.Expression, ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Constant, ast.keyword,
@@ -63,11 +67,12 @@ def refuse_code(content: bytes, name: str) -> None:
         raise InputError(f"{name} is not loaded, because that could run code: {reason}; give an ONNX file instead")
 
 
-def _reasons(reader: Any, listed: list[str]) -> Iterator[str]:
+def _reasons(reader: torch._C.PyTorchFileReader, listed: list[str]) -> Iterator[str]:
     """Yields what is in the archive beyond data."""
     paths = reader.get_all_records()
     # Torch and Python may read a crafted archive differently, and torch falls back to Python's reading.
-    if sorted(path.partition("/")[2] for path in listed) != sorted(paths) or len({p.lower() for p in paths}) < len(paths):
+    inner = sorted(path.partition("/")[2] for path in listed)
+    if inner != sorted(paths) or len({path.lower() for path in paths}) < len(paths):
         yield "its table of contents is ambiguous"
     for path in paths:
         if not PLAIN_FILES.fullmatch(path):
@@ -87,7 +92,7 @@ def _in_pickle(content: bytes, path: str) -> Iterator[str]:
         yield f"{path!r} holds more than tensors ({first_line(error)})"
 
 
-def _in_json(node: Any, key: str = "") -> Iterator[str]:
+def _in_json(node: object, key: str = "") -> Iterator[str]:
     """Yields the entries torch would resolve, evaluate or compile into something other than data."""
     if isinstance(node, dict):
         if node.get("use_pickle"):

@@ -6,13 +6,16 @@ import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from c2i_fast.types import Floats, Preprocessing
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 Run = Callable[[Floats], NDArray[Any]]
 
@@ -29,7 +32,7 @@ def opened(model: ir.Model) -> Run:
 
     ONNX Runtime where it is installed, else ONNX's reference evaluator. Whatever they raise is passed on.
     """
-    name = model.graph.inputs[0].name
+    name = str(model.graph.inputs[0].name)
     if not have_onnxruntime():
         from onnx.reference import ReferenceEvaluator
 
@@ -39,7 +42,7 @@ def opened(model: ir.Model) -> Run:
     return lambda images: np.asarray(session.run(None, {name: images})[0])
 
 
-def _session(model: ir.Model) -> Any:
+def _session(model: ir.Model) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.models.classifier import Classifier
@@ -81,15 +81,18 @@ def _refuse(name: str, **options: object) -> None:
             raise UsageError(f"--{option.replace('_', '-')} says nothing about {name}; leave it out")
 
 
-def _from_object(model: Any, preprocessing: Preprocessing | None, output: str | None) -> Classifier:
-    if isinstance(model, bytes) or _is_a("onnx_ir", "Model", model):
-        return _from_graph("onnx", model, preprocessing, output)
+def _from_object(
+    model: torch.nn.Module | ir.Model | bytes, preprocessing: Preprocessing | None, output: str | None
+) -> Classifier:
+    kind = type(model).__name__
     if _is_a("torch.nn", "Module", model):
         from c2i_fast.models.torch_models import from_module
 
-        _refuse(type(model).__name__, output=output)
-        return from_module(model, name=type(model).__name__, preprocessing=preprocessing)
-    raise InputError(f"a {type(model).__name__} is no model; expected {GRAMMAR}, a torch module or an ONNX graph")
+        _refuse(kind, output=output)
+        return from_module(cast("torch.nn.Module", model), name=kind, preprocessing=preprocessing)
+    if isinstance(model, bytes) or _is_a("onnx_ir", "Model", model):
+        return _from_graph("the ONNX graph", cast("ir.Model | bytes", model), preprocessing, output)
+    raise InputError(f"a {kind} is no model; expected {GRAMMAR}, a torch module or an ONNX graph")
 
 
 def _is_a(package: str, attribute: str, thing: object) -> bool:
@@ -114,21 +117,25 @@ def _from_graph(
 
 
 def _from_name(
-    name: str, preprocessing: Preprocessing | None, weights: Path | None, random_weights: bool, download: bool, seed: int
+    name: str,
+    preprocessing: Preprocessing | None,
+    weights: Path | None,
+    random_weights: bool,
+    download: bool,
+    seed: int,
 ) -> Classifier:
-    from c2i_fast.models.named_models import build, check_weights_given
-
-    check_weights_given(name, weights, random_weights, download)
-    named = build(name, weights=weights, download=download, seed=seed)
+    from c2i_fast.models.named_models import build, check_weights_given, describe
     from c2i_fast.models.torch_models import from_module
 
+    check_weights_given(name, weights, random_weights, download)
+    card = describe(name)
     return from_module(
-        named.module,
+        build(name, weights=weights, download=download, seed=seed),
         name=name,
-        preprocessing=preprocessing or named.preprocessing,
-        channels=named.channels,
-        class_names=named.class_names,
-        notes=named.notes,
+        preprocessing=preprocessing or card.preprocessing,
+        channels=card.channels,
+        class_names=card.class_names,
+        notes=card.notes if preprocessing is None else (),
     )
 
 
@@ -155,7 +162,7 @@ def _from_callable(name: str, preprocessing: Preprocessing | None, weights: Path
     return from_module(module, name=name, preprocessing=preprocessing)
 
 
-def _called(name: str) -> Any:
+def _called(name: str) -> object:
     location, _, function = name.rpartition(":")
     try:
         with _current_directory():

@@ -61,7 +61,12 @@ def exported(
     return backbone
 
 
-def _run_exporter(program: Any, images: tuple[torch.Tensor, ...], name: str, **options: Any) -> ir.Model:
+def _run_exporter(
+    program: torch.nn.Module | torch.export.ExportedProgram,
+    images: tuple[torch.Tensor, ...],
+    name: str,
+    **options: Any,  # noqa: ANN401
+) -> ir.Model:
     import torch
 
     if find_spec("onnxscript") is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -86,7 +86,7 @@ def _own(module: torch.nn.Module, name: str) -> torch.nn.Module:
         module = copy.deepcopy(module)
     except Exception as error:  # hooks and parametrisations may hold what cannot be copied
         if module.training:
-            raise InputError(f"{name}: call .eval() on the module; it cannot be copied ({first_line(error)})") from error
+            raise InputError(f"{name} cannot be copied ({first_line(error)}); call .eval() on it before") from error
     for key, tensor in module.state_dict().items():
         if isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.dtype != torch.float32:
             raise InputError(f"{name}: weights must be float32, {key} is {tensor.dtype}; call .float() on the module")
@@ -144,7 +144,7 @@ def _answer(module: torch.nn.Module, images: Floats, name: str) -> Floats:
     return np.asarray(answer.numpy())
 
 
-def _described(answer: Any) -> str:
+def _described(answer: object) -> str:
     kind = type(answer).__name__
     if hasattr(answer, "logits"):
         return f"{kind}; wrap it in a module whose forward returns .logits"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
     if not path.is_file():
         raise InputError(f"there is no weights file {path}")
     if path.suffix == ".safetensors":
-        content: Any = _read_safetensors(path)
+        content: object = _read_safetensors(path)
     elif path.suffix in (".pt", ".pth"):
         content = _read_torch(path)
     else:
@@ -67,7 +67,7 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
     return _unwrapped(content, path)
 
 
-def _read_safetensors(path: Path) -> Any:
+def _read_safetensors(path: Path) -> object:
     try:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -79,7 +79,7 @@ def _read_safetensors(path: Path) -> Any:
         raise InputError(f"{path} is not a safetensors file: {first_line(error)}") from error
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path) -> object:
     import torch
 
     try:
@@ -91,7 +91,7 @@ def _read_torch(path: Path) -> Any:
         ) from error
 
 
-def _unwrapped(content: Any, path: Path) -> Mapping[str, torch.Tensor]:
+def _unwrapped(content: object, path: Path) -> Mapping[str, torch.Tensor]:
     import torch
 
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):

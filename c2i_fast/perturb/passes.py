@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from c2i_fast.errors import InputError
 from c2i_fast.perturb.counts import point_counts
 from c2i_fast.perturb.order import step_type
 from c2i_fast.perturb.packing import pack
@@ -30,6 +31,7 @@ class ReferencePasses:
 
     def select(self, plans: Sequence[PerturbationPlan], work: Ints) -> Floats:
         """Returns logits (P, K); see `MaskedPasses`."""
+        self.check_shapes([plan.start for plan in plans])
         masked = (np.where(plans[p].step_map < step, plans[p].end, plans[p].start) for p, step in work)
         return self._run(masked, len(work))
 
@@ -39,9 +41,18 @@ class ReferencePasses:
         images = (plans[p].start * (1 - masks[m]) + plans[p].end * masks[m] for p, m in work)
         return self._run(images, len(work))
 
-    def direct(self, images: Floats) -> Floats:
-        """Returns logits (N, K) of images (N, C, *space)."""
+    def direct(self, images: Sequence[Floats]) -> Floats:
+        """Returns logits (N, K) of images (C, *space)."""
+        self.check_shapes(images)
         return self._run(iter(images), len(images))
+
+    def check_shapes(self, images: Sequence[Floats]) -> None:
+        """Raises an `InputError` unless every image has the shape the classifier takes."""
+        wanted = (self.contract.channels, *self.contract.space)
+        for image in images:
+            if len(image.shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, image.shape, strict=True)):
+                shown = ", ".join("any" if w is None else str(w) for w in wanted)
+                raise InputError(f"the model takes images of shape ({shown}), got {image.shape}; see --size")
 
     def _run(self, images: object, total: int) -> Floats:
         iterator = iter(images)  # type: ignore[call-overload]
@@ -72,6 +83,7 @@ class GraphPasses(ReferencePasses):
 
     def select(self, plans: Sequence[PerturbationPlan], work: Ints) -> Floats:
         """Returns logits (P, K); see `MaskedPasses`."""
+        self.check_shapes([plan.start for plan in plans])
         kind = step_type(max(p.intervals for p in plans))
         session = self.session("select", kind)
         logits = np.empty((len(work), self.contract.classes), np.float32)

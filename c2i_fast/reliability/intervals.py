@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from c2i_fast.types import Doubles
 
@@ -67,6 +66,8 @@ def corrected_mean(fast: Doubles, fast_subset: Doubles, reference_subset: Double
 def _around(mean: float, variance: float, n: int, freedom: int) -> Estimate:
     if n < 2:
         return Estimate(mean=mean, ci95=None, n=n)
+    from scipy import stats  # imported here: `import c2i_fast` stays light
+
     half = float(stats.t.ppf(0.975, freedom)) * variance**0.5
     return Estimate(mean=mean, ci95=(mean - half, mean + half), n=n)
 

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from c2i_fast.data.maps import MapSource
+from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.source import ImageSource
 from c2i_fast.errors import InputError, UsageError
 from c2i_fast.results.keep import curves_table, logits_table

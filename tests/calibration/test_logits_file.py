@@ -33,7 +33,7 @@ class Trap:
 def test_objects_are_never_unpickled(tmp_path):
     trap = np.array([Trap(tmp_path / "sprung")], object)
     np.savez(tmp_path / "logits.npz", logits=trap, labels=LABELS)
-    with pytest.raises(InputError, match="logits is damaged or holds Python objects"):
+    with pytest.raises(InputError, match="damaged or holds Python objects"):
         load_logits(tmp_path / "logits.npz")
     np.save(tmp_path / "trap.npy", trap, allow_pickle=True)
     with pytest.raises(InputError, match=r"expected .*trap\.npy to be an \.npz"):
@@ -43,13 +43,16 @@ def test_objects_are_never_unpickled(tmp_path):
 
 @pytest.mark.parametrize(
     ("arrays", "came"),
-    [({"labels": LABELS}, "labels"), ({"logits": LOGITS}, "logits"), ({"scores": LOGITS}, "scores"), ({}, r"\(none\)")],
+    [
+        ({"labels": LABELS}, "labels without logits"),
+        ({"logits": LOGITS}, "logits without labels"),
+        ({"scores": LOGITS, "y": LABELS}, "scores, y without labels and logits"),
+        ({}, "no arrays without labels and logits"),
+    ],
 )
-def test_missing_arrays_are_named_by_what_is_there(tmp_path, arrays, came):
+def test_missing_arrays_are_named_beside_what_is_there(tmp_path, arrays, came):
     np.savez(tmp_path / "logits.npz", **arrays)
-    with pytest.raises(
-        InputError, match=f"with logits .* and labels .*, got the arrays {came}; write it with numpy.savez"
-    ):
+    with pytest.raises(InputError, match=f"with logits .* and labels .*, got {came}; write it with numpy.savez"):
         load_logits(tmp_path / "logits.npz")
 
 

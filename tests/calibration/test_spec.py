@@ -48,7 +48,7 @@ def test_an_unfitted_calibrator_has_no_spec():
         ({"method": "temperature"}, r"got keys \['method'\]"),
         ({"method": "identity", "parameters": {}, "code": "x"}, r"\['code', 'method', 'parameters'\]"),
         ({"method": 3, "parameters": {}}, "method as text"),
-        ({"method": "identity", "parameters": []}, "parameters as an object"),
+        ({"method": "identity", "parameters": []}, "parameters as an object, got 'identity'"),
         ({"method": "temprature", "parameters": {}}, "did you mean 'temperature'"),
         ({"method": "os:system", "parameters": {}}, "there is no calibrator 'os:system'"),
         ({"method": "identity", "parameters": {"a": 1}}, "identity has no parameters, got a"),

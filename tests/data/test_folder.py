@@ -24,7 +24,7 @@ def test_order_does_not_depend_on_the_operating_system(tmp_path, monkeypatch):
     touch(tmp_path, "x/1.jpg", "x/2.jpg", "y/1.jpg")
     expected = list_pictures(tmp_path)
     scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda path: reversed(sorted(scandir(path), key=lambda e: e.name)))
+    monkeypatch.setattr(os, "scandir", lambda path: sorted(scandir(path), key=lambda e: e.name, reverse=True))
     assert list_pictures(tmp_path) == expected
 
 

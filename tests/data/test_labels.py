@@ -66,7 +66,7 @@ def test_unknown_folders_count_in_sorted_order_and_it_is_said():
 
 
 def test_folders_known_in_part_are_refused():
-    with pytest.raises(InputError, match="src.*not known.*zebra"):
+    with pytest.raises(InputError, match=r"src.*not known.*zebra"):
         folder_classes(["castle", "zebra"], ClassIndex(IMAGENET), "src")
 
 

@@ -1,0 +1,180 @@
+"""Maps for a whole source: the function behind `c2i-fast explain`.
+
+    OUT/explain.json              the methods with their options, and what they were made with
+    OUT/METHOD/<image id>.npy     one float32 map (*space) each, written atomically: a killed run goes on with --resume
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from c2i_fast.attribution import METHODS
+from c2i_fast.attribution.base import Context, Method
+from c2i_fast.data.source import Image, ImageSource, Skipped
+from c2i_fast.errors import InputError
+from c2i_fast.metrics.target import target_class
+from c2i_fast.results.files import read_json, write_atomically, write_json
+from c2i_fast.types import Floats, MaskedPasses
+
+INDEX = "explain.json"
+IMAGES_AT_ONCE = 16
+
+
+@dataclass(slots=True)
+class MethodRun:
+    """A method with its options, defaults written out, and what it has made in this call."""
+
+    method: Method
+    options: Mapping[str, Any]
+    maps: int = 0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """The method's name, which is also its folder's."""
+        return self.method.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainReport:
+    """What `explain` wrote."""
+
+    out: Path
+    methods: tuple[MethodRun, ...]
+    skipped: tuple[Skipped, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the command's JSON."""
+        rows = [
+            {
+                "name": m.name,
+                "maps": m.maps,
+                "seconds": m.seconds,
+                "passes": m.method.passes_used,
+                "path": str(self.out / m.name),
+            }
+            for m in self.methods
+        ]
+        return {"out": str(self.out), "methods": rows, "skipped": len(self.skipped)}
+
+
+def build_methods(names: Sequence[str], context: Context, options: Mapping[str, Any]) -> list[MethodRun]:
+    """Returns the methods, each given those of `options` that it has.
+
+    Raises:
+        InputError: An unknown method, or an option that none of the methods has.
+    """
+    classes = [METHODS[name] for name in dict.fromkeys(names)]
+    unknown = sorted(set(options) - {option for kind in classes for option in kind.defaults})
+    if unknown:
+        known = sorted({option for kind in classes for option in kind.defaults})
+        raise InputError(f"none of {', '.join(names)} has an option {unknown[0]!r}; known: {', '.join(known) or 'none'}")
+    built = []
+    for kind in classes:
+        own = {name: value for name, value in options.items() if name in kind.defaults}
+        built.append(MethodRun(kind(replace(context, options=own)), {**kind.defaults, **own}))
+    return built
+
+
+def explain_images(
+    source: ImageSource,
+    methods: Sequence[MethodRun],
+    out: Path,
+    *,
+    passes: MaskedPasses | None,
+    target: str = "top1",
+    settings: Mapping[str, Any] | None = None,
+    workers: int = 2,
+    on_error: Literal["stop", "skip"] = "stop",
+    on_images: Callable[[int], None] = lambda images: None,
+) -> ExplainReport:
+    """Writes the maps that `out` does not hold yet, and returns what was made.
+
+    Args:
+        source: the images.
+        methods: from `build_methods`.
+        out: a new folder, or one that an interrupted call with the same settings began.
+        passes: for targets (`top1`); None where no method looks at the target.
+        target: `top1` of the raw logits, `label`, `given` or a class index.
+        settings: what the maps depend on; continuing with others is refused.
+        workers: decoding threads.
+        on_error: `stop` at an image that cannot be read, or `skip` it.
+        on_images: told how many images are done since the last call.
+    """
+    entries = [{"name": m.name, "path": m.name, "options": dict(m.options)} for m in methods]
+    _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
+    skipped: list[Skipped] = []
+    stream = source.stream(workers=workers, on_error=on_error)
+    for batch in _batches(stream, skipped):
+        missing = [i for i in batch if any(not _path(out, m.name, i.id).exists() for m in methods)]
+        for shape in dict.fromkeys(i.pixels.shape for i in missing):
+            _explain_batch([i for i in missing if i.pixels.shape == shape], methods, out, passes, target)
+        on_images(len(batch))
+    return ExplainReport(out=out, methods=tuple(methods), skipped=tuple(skipped))
+
+
+def _explain_batch(
+    batch: Sequence[Image], methods: Sequence[MethodRun], out: Path, passes: MaskedPasses | None, target: str
+) -> None:
+    images: Floats = np.stack([image.pixels for image in batch])
+    targets = _targets(batch, images, passes, target)
+    ids = [image.id for image in batch]
+    for run in methods:
+        clock = time.perf_counter()
+        maps = run.method.explain(ids, images, targets)
+        for image, saliency in zip(batch, maps, strict=True):
+            _write_map(_path(out, run.name, image.id), saliency)
+        run.maps += len(batch)
+        run.seconds += time.perf_counter() - clock
+
+
+def _targets(batch: Sequence[Image], images: Floats, passes: MaskedPasses | None, rule: str) -> NDArray[np.int64]:
+    if passes is None:
+        return np.zeros(len(batch), np.int64)
+    logits = passes.direct(images)
+    chosen = [target_class(i.id, i.labels, i.target, z, rule) for i, z in zip(batch, logits, strict=True)]
+    return np.asarray(chosen, np.int64)
+
+
+def _batches(stream: Iterator[Image | Skipped], skipped: list[Skipped]) -> Iterator[list[Image]]:
+    while taken := list(islice(stream, IMAGES_AT_ONCE)):
+        skipped += [image for image in taken if isinstance(image, Skipped)]
+        yield [image for image in taken if isinstance(image, Image)]
+
+
+def _begin(out: Path, index: Mapping[str, Any]) -> None:
+    if (out / INDEX).exists():
+        stored = read_json(out / INDEX, "index of maps")
+        if stored.get("settings") != index["settings"] or stored.get("methods") != index["methods"]:
+            raise InputError(f"{out} was begun with other methods or settings; choose another --out, or give --force")
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / INDEX, index)
+
+
+def _path(out: Path, method: str, image_id: str) -> Path:
+    path = out / method / f"{image_id}.npy"
+    if not path.resolve().is_relative_to((out / method).resolve()):
+        raise InputError(f"image id {image_id!r} leads out of {out}; rename the image")
+    return path
+
+
+def _write_map(path: Path, saliency: Floats) -> None:
+    if not np.isfinite(saliency).all():
+        raise InputError(f"the map of {path.stem} is not finite ({path.parent.name}); nothing was written for it")
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            np.save(file, saliency.astype(np.float32), allow_pickle=False)
+
+    write_atomically(path, partial(save))

@@ -1,0 +1,1 @@
+"""The command line: one command a file, each parse → one library call → render."""

@@ -1,0 +1,140 @@
+"""`c2i-fast calibrate`: fit a calibrator on images or on logits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from c2i_fast.cli.options import (
+    EngineOptions,
+    Force,
+    Limit,
+    ModelOptions,
+    OnError,
+    Seed,
+    TalkOptions,
+    Workers,
+    choice,
+    flattened,
+    open_source,
+)
+from c2i_fast.cli.render import interval, progress, sayer, show_json, show_table
+from c2i_fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from c2i_fast.calibration.report import CalibrationReport
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(help="Fit a post-hoc calibrator on labelled images, or on saved logits, and write it as JSON.")(
+        flattened(calibrate)
+    )
+
+
+def calibrate(
+    model: ModelOptions,
+    engine: EngineOptions,
+    talk: TalkOptions,
+    out: Annotated[Path, typer.Option(help="The calibrator file to write, e.g. cal.json.")],
+    images: Annotated[
+        str | None, typer.Option(metavar="SRC", help="Labelled images: a folder with a sub-folder per class, CSV or .npz.")
+    ] = None,
+    logits: Annotated[
+        Path | None, typer.Option(help="An .npz with `logits` (N,K) and `labels`, instead of MODEL and --images.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A calibrator (repeatable; the best on held-out data is kept).")
+    ] = None,
+    fit_fraction: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Seeded, stratified share that is fitted on; 1 fits on everything.")
+    ] = 0.5,
+    limit: Limit = None,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    on_error: OnError = "stop",
+    force: Force = False,
+) -> None:
+    """Fits, judges on held-out data, saves, and prints before and after."""
+    from c2i_fast.calibration.file import save_calibrator
+    from c2i_fast.calibration.report import fit_report
+    from c2i_fast.results.files import claim_output
+
+    say = sayer(talk)
+    if (model.model is None) == (logits is None) or (images is None) == (logits is None):
+        raise UsageError("give MODEL with --images SRC, or --logits FILE.npz alone")
+    claim_output(out, force=force)
+    if logits is not None:
+        from c2i_fast.calibration.logits_file import load_logits
+
+        values, labels, about = *load_logits(logits), {"logits": logits.name}
+    else:
+        values, labels, about = _forward(model, engine, talk, str(images), limit, seed, workers, on_error)
+    report = fit_report(values, labels, methods=tuple(method or ["temperature"]), fit_fraction=fit_fraction, seed=seed)
+    for note in report.notes:
+        say(note)
+    content = report.to_dict() | {"path": str(out)}
+    kept = ("n_fit", "n_test", "before", "after", "nll_change")
+    meta = about | {name: content[name] for name in kept} | {"seed": seed, "fit_fraction": fit_fraction}
+    save_calibrator(out, report.calibrator, classes=values.shape[1], meta=meta, force=force)
+    show_json(content) if talk.json else _table(content)
+
+
+def _forward(
+    model: ModelOptions,
+    engine: EngineOptions,
+    talk: TalkOptions,
+    images: str,
+    limit: int | None,
+    seed: int,
+    workers: int,
+    on_error: str,
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Returns the logits and labels of a source, and what to remember of where they came from."""
+    from c2i_fast.calibration.collect import collect_logits
+    from c2i_fast.export.open import GraphOpener
+    from c2i_fast.perturb.passes import GraphPasses
+
+    say = sayer(talk)
+    choice("--on-error", on_error, ("stop", "skip"))
+    classifier = model.load(say, seed)
+    source = open_source(images, classifier, say, limit)
+    chosen = engine.choose(classifier)
+    passes = GraphPasses(GraphOpener(classifier, chosen.config), classifier.contract, chosen.config.batch_size)
+    with progress(talk, "calibrate", len(source)) as advance:
+        logits, labels, skipped = collect_logits(
+            source,
+            passes,
+            workers=workers,
+            on_error=on_error,  # type: ignore[arg-type]
+            on_images=lambda n: advance(n, n),
+        )
+    for image in skipped:
+        say(f"skipped {image.id}: {image.reason}")
+    about = {"model": classifier.name, "source_sha256": classifier.contract.source_sha256, "skipped": len(skipped)}
+    return logits, labels, about
+
+
+def _table(content: dict[str, Any]) -> None:
+    rows = [
+        [name, *("–" if side is None else f"{side[key]:.4f}" for side in (content["before"], content["after"]))]
+        for name, key in (("NLL", "nll"), ("ECE (15 equal-width bins)", "ece"), ("Brier", "brier"), ("accuracy", "accuracy"))
+    ]
+    show_table(
+        f"{content['method']}: {_learnt(content['parameters'])}; "
+        f"{content['n_fit']} images fitted, {content['n_test']} held out",
+        ["held out", "before", "after"],
+        rows,
+    )
+    change = content["nll_change"]
+    if change:
+        print(f"NLL after − before, paired: {interval(change['mean'], change['ci95'])}")
+    if not content["argmax_preserving"]:
+        print("This calibrator may change the predicted class, and with it what is explained.")
+    print(f"wrote {content['path']}")
+
+
+def _learnt(parameters: dict[str, Any]) -> str:
+    return ", ".join(f"{k} = {v:.4f}" if isinstance(v, float) else f"{k} = {v}" for k, v in parameters.items() if v is not None)

@@ -1,0 +1,137 @@
+"""`c2i-fast explain`: saliency maps of a source of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from c2i_fast.cli.options import (
+    EngineOptions,
+    Force,
+    Images,
+    Limit,
+    ModelOptions,
+    OnError,
+    Seed,
+    TalkOptions,
+    Target,
+    Workers,
+    choice,
+    flattened,
+    open_source,
+)
+from c2i_fast.cli.render import progress, sayer, show_json, show_table
+from c2i_fast.errors import InputError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(help="Make saliency maps: rise, gradient, gradcam and the controls.")(flattened(explain))
+
+
+def explain(
+    model: ModelOptions,
+    engine: EngineOptions,
+    talk: TalkOptions,
+    images: Images,
+    method: Annotated[list[str], typer.Option(help="A saliency method (repeatable); see c2i-fast list methods.")],
+    out: Annotated[Path, typer.Option(help="The folder for the maps.")],
+    masks: Annotated[int | None, typer.Option(min=1, help="rise: number of masks (4000).")] = None,
+    grid: Annotated[int | None, typer.Option(min=1, help="rise: cells along an axis of the grid (7).")] = None,
+    keep: Annotated[float | None, typer.Option(help="rise: probability that a cell is kept (0.5).")] = None,
+    layer: Annotated[str | None, typer.Option(help="gradcam: a layer by name; by default the last convolutional one.")] = None,
+    target: Target = None,
+    limit: Limit = None,
+    seed: Seed = 0,
+    workers: Workers = 2,
+    on_error: OnError = "stop",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted call stopped.")] = False,
+    force: Force = False,
+) -> None:
+    """Loads, explains, writes maps, reports."""
+    import shutil
+
+    from c2i_fast.attribution.run import INDEX, explain_images
+    from c2i_fast.metrics.target import check_rule
+    from c2i_fast.results.files import claim_output
+
+    say = sayer(talk)
+    choice("--on-error", on_error, ("stop", "skip"))
+    rule = check_rule(target or "top1")
+    claim_output(out, force=force or resume)
+    if out.exists() and not (out / INDEX).exists() and any(out.iterdir()):
+        raise InputError(f"{out} holds other files than maps; choose another --out")
+    classifier = model.load(say, seed)
+    source = open_source(images, classifier, say, limit)
+    given = {"masks": masks, "grid": grid, "p": keep, "layer": layer}
+    options = {name: value for name, value in given.items() if value is not None}
+    passes, runs = _prepare(classifier, engine, method, options, seed, say)
+    if force and not resume and out.exists():
+        shutil.rmtree(out)
+    settings = {
+        "model": classifier.name,
+        "source_sha256": classifier.contract.source_sha256,
+        "images": source.fingerprint(),
+        "seed": seed,
+    }
+    with progress(talk, "explain", len(source)) as advance:
+        counted = _Counter(runs, advance)
+        report = explain_images(
+            source,
+            runs,
+            out,
+            passes=passes,
+            target=rule,
+            settings=settings,
+            workers=workers,
+            on_error=on_error,  # type: ignore[arg-type]
+            on_images=counted,
+        )
+    for image in report.skipped:
+        say(f"skipped {image.id}: {image.reason}")
+    show_json(report.to_dict()) if talk.json else _table(report.to_dict())
+
+
+def _prepare(classifier: Any, engine: EngineOptions, names: list[str], options: dict[str, Any], seed: int, say: Any) -> Any:
+    """Returns the passes (None where no method needs a target) and the methods."""
+    from c2i_fast.attribution import METHODS
+    from c2i_fast.attribution.base import Context
+    from c2i_fast.attribution.run import build_methods
+    from c2i_fast.export.open import GraphOpener
+    from c2i_fast.perturb.passes import GraphPasses
+
+    needs = {name: METHODS[name].needs for name in names}
+    lost = [name for name, need in needs.items() if need == "torch"]
+    if lost and classifier.module is None:
+        raise InputError(f"{lost[0]} needs a torch model (torchvision:, timm:, .pt2 or a callable), not an ONNX file")
+    passes = None
+    if set(needs.values()) != {"nothing"}:
+        chosen = engine.choose(classifier)
+        say(f"engine: {chosen.config.engine} {chosen.config.precision} ({chosen.reason})")
+        passes = GraphPasses(GraphOpener(classifier, chosen.config), classifier.contract, chosen.config.batch_size)
+    context = Context(
+        passes=passes, module=classifier.module, preprocessing=classifier.contract.preprocessing, seed=seed
+    )
+    return passes, build_methods(names, context, options)
+
+
+class _Counter:
+    """Turns what the methods count into progress."""
+
+    def __init__(self, runs: Any, advance: Any) -> None:
+        self.runs, self.advance, self.seen = runs, advance, 0
+
+    def __call__(self, images: int) -> None:
+        total = sum(run.method.passes_used for run in self.runs)
+        self.advance(images, total - self.seen)
+        self.seen = total
+
+
+def _table(report: dict[str, Any]) -> None:
+    rows = [
+        [row["name"], str(row["maps"]), str(row["passes"]), f"{row['seconds']:.1f}", row["path"]]
+        for row in report["methods"]
+    ]
+    show_table("saliency maps", ["method", "maps", "passes", "seconds", "written to"], rows)

@@ -1,0 +1,70 @@
+"""`c2i-fast list`: the names there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from c2i_fast.cli.options import TalkOptions, choice, flattened
+from c2i_fast.cli.render import show_json, show_table
+from c2i_fast.registry import Registry
+
+KINDS = ("metrics", "presets", "methods", "calibrators", "baselines", "engines", "recipes")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("list", help="List metrics, presets, methods, calibrators, baselines, engines or recipes.")(
+        flattened(list_names)
+    )
+
+
+def list_names(
+    talk: TalkOptions,
+    what: Annotated[str, typer.Argument(metavar="WHAT", help=", ".join(KINDS) + ".")],
+) -> None:
+    """Prints one line a name."""
+    rows = rows_of(choice("WHAT", what, KINDS))
+    if talk.json:
+        show_json([{"name": name, "summary": summary} for name, summary in rows])
+    else:
+        show_table(what, ["name", ""], [[name, summary] for name, summary in rows])
+
+
+def rows_of(what: str) -> list[tuple[str, str]]:
+    """Returns (name, summary) pairs."""
+    if what == "recipes":
+        from c2i_fast.models.preprocess import load_recipe
+        from c2i_fast.resources import resource
+
+        folder = resource("export") / "recipes"
+        return [(path.stem, _recipe_line(load_recipe(path))) for path in sorted(folder.glob("*.toml"))]
+    registry = _registry(what)
+    lines = [(name, registry.summary(name)) for name in registry]
+    if what != "engines":
+        return lines
+    from c2i_fast.engines.select import installed
+
+    return [(name, f"{line}; {'installed' if installed(name) else 'not installed'}") for name, line in lines]
+
+
+def _recipe_line(preprocessing: object) -> str:
+    return str(preprocessing).removeprefix("Preprocessing")
+
+
+def _registry(what: str) -> Registry[object]:
+    """Imports only the room that was asked about."""
+    import importlib
+
+    homes = {
+        "metrics": ("c2i_fast.metrics", "METRICS"),
+        "presets": ("c2i_fast.metrics", "PRESETS"),
+        "methods": ("c2i_fast.attribution", "METHODS"),
+        "calibrators": ("c2i_fast.calibration", "CALIBRATORS"),
+        "baselines": ("c2i_fast.perturb.baseline", "BASELINES"),
+        "engines": ("c2i_fast.engines", "ENGINES"),
+    }
+    module, attribute = homes[what]
+    registry: Registry[object] = getattr(importlib.import_module(module), attribute)
+    return registry

@@ -1,0 +1,83 @@
+"""Exporting: the function behind `c2i-fast export`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from c2i_fast.export.graphs import fused_graph, scorer_graph
+from c2i_fast.export.save import save_graph
+from c2i_fast.export.verify import Verification, verify_fused, verify_scorer
+from c2i_fast.results.files import claim_output
+from c2i_fast.types import GraphContract
+
+if TYPE_CHECKING:
+    from c2i_fast.calibration.interface import GraphCalibrator
+    from c2i_fast.models.classifier import Classifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """What was written and how it compares with the classifier."""
+
+    path: Path
+    contract: GraphContract
+    verify: Verification
+    scorer: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the command's JSON."""
+        report = {
+            "path": str(self.path),
+            "contract": asdict(self.contract),
+            "precision": self.contract.precision,
+            "verify": self.verify.to_dict(),
+        }
+        return report | ({"scorer": str(self.scorer)} if self.scorer else {})
+
+
+def export_classifier(
+    classifier: Classifier,
+    out: Path,
+    *,
+    calibrator: GraphCalibrator | None = None,
+    scorer: bool = False,
+    force: bool = False,
+) -> ExportReport:
+    """Writes the classifier and its calibrator as one fused ONNX file, verified; with `scorer`, its scorer graph too.
+
+    Args:
+        classifier: from `load_classifier`.
+        out: `model.onnx`; the scorer becomes `model.scorer.onnx`.
+        calibrator: a fitted one; without it the probabilities are the raw softmax.
+        scorer: also write the graph that makes its own masks (uint8 step maps).
+        force: replace existing files.
+
+    Raises:
+        InputError: A file exists, or nothing can be written there.
+        ContractError: The written graph does not answer as the classifier does; no file is left.
+    """
+    from c2i_fast.calibration.spec import calibrator_spec
+
+    scorer_path = out.with_suffix(".scorer.onnx")
+    for path in (out, scorer_path) if scorer else (out,):
+        claim_output(path, force=force)
+    spec = calibrator_spec(calibrator) if calibrator else None
+    contract = replace(classifier.contract, calibrator=spec, opset=classifier.backbone().opset_imports[""])
+    verified: list[Verification] = []
+    save_graph(
+        fused_graph(classifier.backbone(), contract, calibrator),
+        out,
+        contract,
+        check=lambda path: verified.append(verify_fused(path, classifier, calibrator)),
+    )
+    if scorer:
+        graph = scorer_graph(classifier.backbone(), contract, calibrator)
+        noted = replace(contract, step_map_dtype="uint8")
+        save_graph(graph, scorer_path, noted, check=lambda path: _check_scorer(path, out, noted))
+    return ExportReport(path=out, contract=contract, verify=verified[0], scorer=scorer_path if scorer else None)
+
+
+def _check_scorer(path: Path, fused: Path, contract: GraphContract) -> None:
+    verify_scorer(path, fused, contract)

@@ -1,0 +1,153 @@
+"""Is a written graph the classifier it came from? Asked of the file itself, at several batch sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from c2i_fast.engines import ENGINES
+from c2i_fast.engines.select import choose_engine
+from c2i_fast.errors import ContractError
+from c2i_fast.export.graphs import NORMALISED
+from c2i_fast.export.open import GraphOpener
+from c2i_fast.metrics.readout import probabilities
+from c2i_fast.types import Calibrator, Doubles, EngineConfig, Floats, GraphContract, Session
+
+if TYPE_CHECKING:
+    from c2i_fast.models.classifier import Classifier
+
+# Of the largest |logit| (at least 1); float32 networks of hundreds of layers stay an order of magnitude below.
+LOGIT_TOLERANCE = 1e-3
+PROBABILITY_TOLERANCE = 1e-3
+BATCHES = (1, 2, 3, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """How far the file and the classifier are apart.
+
+    Attributes:
+        max_abs_dlogit: over raw logits.
+        max_abs_dprob: over calibrated probabilities; the classifier's are computed in float64.
+        top1_agreement: share of images with the same raw top-1; a tie within the tolerance is agreement.
+        batches: the batch sizes tried.
+    """
+
+    max_abs_dlogit: float
+    max_abs_dprob: float
+    top1_agreement: float
+    batches: tuple[int, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns JSON."""
+        return asdict(self) | {"batches": list(self.batches)}
+
+
+def verify_fused(path: Path, classifier: Classifier, calibrator: Calibrator | None, seed: int = 0) -> Verification:
+    """Returns the comparison of a fused file with its classifier on images made here.
+
+    The classifier is the torch module where there is one, else the network's own graph, with the head in float64.
+
+    Raises:
+        ContractError: Not finite, too far apart, or another top-1.
+    """
+    contract = classifier.contract
+    session = open_file(path)
+    reference = _reference(classifier)
+    found: list[tuple[float, float, float]] = []
+    batches = (contract.batch,) if contract.batch else BATCHES
+    for batch in batches:
+        images = sample_images(contract, batch, seed + batch)
+        answers, logits = session.run({"pixels": images}), reference(images)
+        expected = probabilities(logits, calibrator, activation=contract.activation)
+        found.append(_compare(answers, logits, expected, path))
+    dlogit, dprob, agreement = np.array(found).T
+    result = Verification(
+        max_abs_dlogit=float(dlogit.max()),
+        max_abs_dprob=float(dprob.max()),
+        top1_agreement=float(np.average(agreement, weights=batches)),
+        batches=batches,
+    )
+    if result.max_abs_dprob > PROBABILITY_TOLERANCE or result.top1_agreement < 1:
+        raise ContractError(
+            f"{path.name} is not the model it came from: max |Δlogit| {result.max_abs_dlogit:.2g}, "
+            f"max |Δp| {result.max_abs_dprob:.2g}, top-1 agreement {result.top1_agreement:.4f}; nothing was written"
+        )
+    return result
+
+
+def verify_scorer(path: Path, fused: Path, contract: GraphContract, seed: int = 0) -> float:
+    """Returns max |Δp| between the scorer file and the fused one on masks made by NumPy.
+
+    Raises:
+        ContractError: More than the tolerance, or not finite.
+    """
+    rng = np.random.default_rng(seed)
+    plans, steps = (1, contract.batch) if contract.batch else (2, 3)
+    start, end = sample_images(contract, plans, seed), sample_images(contract, plans, seed + 1)
+    step_map = rng.integers(0, 33, (plans, 1, *start.shape[2:])).astype(contract.step_map_dtype or "uint8")
+    now = rng.integers(0, 34, (plans, steps)).astype(np.int32)
+    shown = now.reshape(*now.shape, *(1,) * (start.ndim - 1))
+    masked = np.where(step_map[:, None] < shown, end[:, None], start[:, None])
+    answers = open_file(path).run({"start": start, "end": end, "step_map": step_map, "steps": now})
+    expected = open_file(fused).run({"pixels": masked.reshape(-1, *start.shape[1:])})
+    difference = np.abs(answers["probabilities"].reshape(-1, contract.classes) - expected["probabilities"]).max()
+    if not difference <= PROBABILITY_TOLERANCE:
+        raise ContractError(f"{path.name} disagrees with {fused.name} by {difference:.2g}; nothing was written")
+    return float(difference)
+
+
+def sample_images(contract: GraphContract, count: int, seed: int) -> Floats:
+    """Returns images (N, C, *space) in [0, 1]: a smooth field under noise, brighter and darker ones among them."""
+    rng = np.random.default_rng(seed)
+    space = [size or 224 for size in contract.space]
+    noise = rng.random((count, contract.channels, *space), np.float32)
+    waves = reduce(np.add.outer, [np.sin(np.linspace(0, rng.uniform(2, 9), size)) for size in space])
+    level = rng.random((count, contract.channels, *(1,) * len(space)))
+    return np.asarray(np.clip(0.4 * noise + 0.15 * waves + 0.6 * level, 0, 1), np.float32)
+
+
+def open_file(path: Path) -> Session:
+    """Returns the file, opened by whichever ONNX engine is installed."""
+    choice = choose_engine("auto")
+    return ENGINES[choice.config.engine](path, choice.config)
+
+
+def _reference(classifier: Classifier) -> Callable[[Floats], Doubles]:
+    """Returns what answers raw logits (N, K) without the graphs of this package: torch, or the bare network's graph."""
+    if classifier.module is not None:
+        opener = GraphOpener(classifier, EngineConfig(engine="torch"))
+        fused = opener("fused")
+        return lambda images: fused.run({"pixels": images})["logits"].astype(np.float64)
+    config = choose_engine("auto").config
+    network = ENGINES[config.engine](GraphOpener(classifier, config).serialised(classifier.backbone()), config)
+    prep = classifier.contract.preprocessing
+
+    def logits(images: Floats) -> Doubles:
+        mean, std = (v.reshape(-1, *(1,) * (images.ndim - 2)) for v in prep.channel_stats(images.shape[1]))
+        normalised = (images - mean) / std
+        fed = np.ascontiguousarray(normalised[:, ::-1] if prep.bgr else normalised)
+        (answer,) = network.run({NORMALISED: fed}).values()
+        kept = answer[:, prep.drop_class :].astype(np.float64)
+        return kept if prep.outputs == "logits" else np.log(np.maximum(kept, np.finfo(np.float32).tiny))
+
+    return logits
+
+
+def _compare(
+    answers: dict[str, Floats], logits: Doubles, expected: Doubles, path: Path
+) -> tuple[float, float, float]:
+    got, got_p = answers["logits"].astype(np.float64), answers["probabilities"].astype(np.float64)
+    if not (np.isfinite(got).all() and np.isfinite(got_p).all()):
+        raise ContractError(f"{path.name} answers NaN or infinity on ordinary images; nothing was written")
+    tolerance = LOGIT_TOLERANCE * max(1.0, float(np.abs(logits).max()))
+    dlogit = float(np.abs(got - logits).max())
+    if dlogit > tolerance:
+        raise ContractError(f"{path.name}: max |Δlogit| {dlogit:.2g} exceeds {tolerance:.2g}; nothing was written")
+    chosen = np.take_along_axis(logits, got.argmax(1)[:, None], 1)[:, 0]
+    return dlogit, float(np.abs(got_p - expected).max()), float((chosen >= logits.max(1) - tolerance).mean())
