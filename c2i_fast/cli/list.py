@@ -9,6 +9,7 @@ import typer
 from c2i_fast.cli.options import TalkOptions, choice, flattened
 from c2i_fast.cli.render import show_json, show_table
 from c2i_fast.registry import Registry
+from c2i_fast.types import Preprocessing
 
 KINDS = ("metrics", "presets", "methods", "calibrators", "baselines", "engines", "recipes")
 
@@ -29,7 +30,7 @@ def list_names(
     if talk.json:
         show_json([{"name": name, "summary": summary} for name, summary in rows])
     else:
-        show_table(what, ["name", ""], [[name, summary] for name, summary in rows])
+        show_table(what, ["name", ""], [[name, summary] for name, summary in rows], left=2)
 
 
 def rows_of(what: str) -> list[tuple[str, str]]:
@@ -49,8 +50,19 @@ def rows_of(what: str) -> list[tuple[str, str]]:
     return [(name, f"{line}; {'installed' if installed(name) else 'not installed'}") for name, line in lines]
 
 
-def _recipe_line(preprocessing: object) -> str:
-    return str(preprocessing).removeprefix("Preprocessing")
+def _recipe_line(preprocessing: Preprocessing) -> str:
+    """Returns the fields that are not the default."""
+    from dataclasses import fields
+
+    changed = {f.name: getattr(preprocessing, f.name) for f in fields(preprocessing)}
+    default = {f.name: f.default for f in fields(preprocessing)}
+    return ", ".join(f"{name} {_short(value)}" for name, value in changed.items() if value != default[name])
+
+
+def _short(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_short(entry) for entry in (value[:1] if len(set(value)) == 1 else value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _registry(what: str) -> Registry[object]:

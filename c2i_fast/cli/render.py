@@ -8,10 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 from c2i_fast.cli.options import TalkOptions
 
 Advance = Callable[[int, int], None]
@@ -38,11 +34,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints a table on stdout; the first column is text, the others are numbers."""
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """Prints a table on stdout; the first `left` columns are text, the others are numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(title=title, title_justify="left", title_style="", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+        table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
     width = None if sys.stdout.isatty() else 200
@@ -60,6 +59,9 @@ def interval(mean: float | None, ci95: Sequence[float] | None, digits: int = 4) 
 @contextmanager
 def progress(talk: TalkOptions, label: str, images: int) -> Iterator[Advance]:
     """Shows images done, passes per second and the time left, on a terminal; says nothing to a file or pipe."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     console = Console(stderr=True)
     if talk.quiet or not console.is_terminal:
         yield lambda images, passes: None

@@ -35,6 +35,8 @@ class OpenVinoSession:
             self._model = self._core.read_model(graph if isinstance(graph, bytes) else str(graph))
         except RuntimeError as error:
             raise EngineError(f"openvino {ov.__version__} cannot read the graph: {_gist(error)}") from error
+        # Taken now: compiling drops an Identity and gives its output the names of its input as well.
+        self._outputs = [port.any_name for port in self._model.outputs]
 
     def run(self, feeds: Feeds) -> dict[str, Floats]:
         """Returns every output by name; the first call with new shapes compiles."""
@@ -47,7 +49,7 @@ class OpenVinoSession:
             answers = self._compiled[shapes](dict(feeds), share_inputs=True)
         except RuntimeError as error:
             raise EngineError(f"openvino refused to run: {_gist(error)}") from error
-        return {port.any_name: value for port, value in answers.items()}
+        return dict(zip(self._outputs, answers.values(), strict=True))
 
     def _compile(self, shapes: dict[str, tuple[int, ...]]) -> Any:
         options: dict[str, Any] = {

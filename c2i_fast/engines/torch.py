@@ -69,7 +69,9 @@ def torch_graph(
             mask = _spread(feeds, len(contract.space))[:, :, None]
             return start + mask * (end - start)
         steps = feeds["steps"].reshape(*feeds["steps"].shape, *(1,) * (1 + len(contract.space)))
-        return torch.where(feeds["step_map"][:, None].int() < steps, end, start)
+        step_map = feeds["step_map"].int()
+        step_map = step_map.flip(1) if contract.preprocessing.bgr else step_map  # the ends are reversed already
+        return torch.where(step_map[:, None] < steps, end, start)
 
     def run(feeds: Tensors) -> Tensors:
         if kind == "fused":

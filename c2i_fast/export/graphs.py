@@ -111,7 +111,11 @@ def scorer_graph(
         start, end = _ends(contract)
         step_map = _input("step_map", STEP_TYPES[step_type], "N", "M", *space)
         steps = _input("steps", ir.DataType.INT32, "N", "S")
-        when = build.op("Unsqueeze", build.op("Cast", step_map, to=ir.DataType.FLOAT), build.ints(1))
+        when = build.op("Cast", step_map, to=ir.DataType.FLOAT)
+        if contract.preprocessing.bgr:  # the ends below are reversed already; a map of one channel stays as it is
+            backwards = [build.ints(n) for n in (-1, np.iinfo(np.int64).min, 1, -1)]
+            when = build.op("Slice", when, *backwards)
+        when = build.op("Unsqueeze", when, build.ints(1))
         now = build.op("Cast", steps, to=ir.DataType.FLOAT)
         now = build.op("Unsqueeze", now, build.ints(*range(2, 3 + axes)))
         shown = [build.op("Unsqueeze", _normalise(build, v, contract), build.ints(1)) for v in (end, start)]
@@ -180,6 +184,7 @@ def _dress(
     after_count = len(before)
     if per_plan:
         logits, probabilities = _per_plan(build, inputs, per_plan, contract.classes, logits, probabilities)
+    _name(build)
     shape = ("N", "S") if per_plan else (contract.batch or "N",)
     outputs = [_output(v, n, *shape, contract.classes) for v, n in ((logits, "logits"), (probabilities, "probabilities"))]
     body = list(graph)
@@ -195,6 +200,14 @@ def _dress(
         name="c2i_fast",
     )
     return ir.Model(fused, ir_version=max(backbone.ir_version, IR_VERSION), producer_name="c2i-fast")
+
+
+def _name(build: _Builder) -> None:
+    """Names every new node and value: left to onnx_ir they are called as torch's exporter calls the backbone's."""
+    for number, node in enumerate(build.tape.nodes):
+        node.name = f"{build.prefix}/{node.op_type}_{number}"
+        for value in node.outputs:
+            value.name = value.name or f"{node.name}_output"
 
 
 def _per_plan(

@@ -34,10 +34,11 @@ NAMES = re.compile(r"[\w.+:*-]*")
 WORDS = re.compile(r"[\w .,:+*/-]*")  # string arguments of operators, which torch quotes
 TREES = re.compile(r'(?!.*__)(builtins\.|[\w\[\]{}":, \\])*')  # how arguments nest: tuples, lists and dicts alone
 SIZE_NAMES = re.compile(
-    r"[suz]\d+|L|True|False|Symbol|Integer|Float|Rational|Add|Mul|Pow|Mod|PythonMod|Max|Min|Abs|floor|ceiling"
+    r"[suz]\d+|L|torch|math|True|False|Symbol|Integer|Float|Rational|Add|Mul|Pow|Mod|PythonMod|Max|Min|Abs|floor|ceiling"
     r"|Eq|Ne|Lt|Le|Gt|Ge|(Strict)?(Less|Greater)Than|(Une|E)quality|And|Or|Not|Where|Identity|ModularIndexing"
     r"|PowByNatural|(Floor|Clean|Ceil|IntTrue|FloatTrue)Div|ToFloat|(Trunc|Floor|Ceil|Round)ToInt"
 )
+SIZE_ATTRIBUTES = re.compile(r"size|stride|storage_offset|sym_\w+|floor|ceil|trunc")
 SIZE_NODES = (
     ast.Expression, ast.Compare, ast.BoolOp, ast.BinOp, ast.UnaryOp, ast.Call, ast.Name, ast.Constant, ast.keyword,
     ast.Attribute, ast.Subscript, ast.Load, ast.operator, ast.cmpop, ast.unaryop, ast.boolop,
@@ -132,7 +133,7 @@ def _is_size(node: ast.AST) -> bool:
     if isinstance(node, ast.Name):
         return bool(SIZE_NAMES.fullmatch(node.id))
     if isinstance(node, ast.Attribute):
-        return node.attr == "size"
+        return bool(SIZE_ATTRIBUTES.fullmatch(node.attr))
     if isinstance(node, ast.Constant):
         return not isinstance(node.value, str | bytes) or (isinstance(node.value, str) and node.value.isidentifier())
     return True

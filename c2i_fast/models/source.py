@@ -25,7 +25,7 @@ def load_classifier(
     model: str | Path | torch.nn.Module | ir.Model | bytes,
     *,
     preprocessing: Preprocessing | None = None,
-    weights: Path | None = None,
+    weights: str | Path | None = None,
     random_weights: bool = False,
     download: bool = False,
     output: str | None = None,
@@ -62,8 +62,9 @@ def load_classifier(
         _refuse(name, weights=weights, random_weights=random_weights, download=download)
         return _from_graph(name, Path(name), preprocessing, output)
     _refuse(name, output=output)
+    file = None if weights is None else Path(weights)
     if name.startswith(("torchvision:", "timm:")):
-        return _from_name(name, preprocessing, weights, random_weights, download, seed)
+        return _from_name(name, preprocessing, file, random_weights, download, seed)
     _refuse(name, download=download)
     if name.endswith(".pt2"):
         _refuse(name, weights=weights, random_weights=random_weights)
@@ -72,7 +73,7 @@ def load_classifier(
     if not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         raise InputError(f"{name!r} is no model; expected {GRAMMAR}")
     _refuse(name, random_weights=random_weights)
-    return _from_callable(name, preprocessing, weights, seed)
+    return _from_callable(name, preprocessing, file, seed)
 
 
 def _refuse(name: str, **options: object) -> None:

@@ -93,7 +93,7 @@ def _silence() -> Iterator[None]:
     logging.disable(logging.ERROR)
     try:
         with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            pass
             yield
     finally:
         logging.disable(before)

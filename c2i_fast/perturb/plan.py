@@ -85,14 +85,14 @@ class _Ledger:
         return index
 
     def work(self) -> Ints:
-        """Returns (P, 2). Shared end images go to the plan with the fewest passes, so that batches fill evenly."""
+        """Returns (P, 2). Shared end images go to the least loaded plan in use, so that batches fill evenly."""
         load = np.zeros(len(self.plans), int)
         chosen = [pairs[0] for pairs in self.choices]
         ends = [i for i, f in enumerate(self.fractions) if f in (0.0, 1.0)]
         for index, (plan, _) in enumerate(chosen):
             load[plan] += index not in ends
         for index in ends:
-            chosen[index] = min(self.choices[index], key=lambda pair: int(load[pair[0]]))
+            chosen[index] = min(self.choices[index], key=lambda pair: (load[pair[0]] == 0, load[pair[0]]))
             load[chosen[index][0]] += 1
         return np.asarray(chosen, np.int32).reshape(-1, 2)
 

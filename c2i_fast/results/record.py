@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.source import ImageSource
-from c2i_fast.errors import InputError, UsageError
 from c2i_fast.results.keep import curves_table, logits_table
 from c2i_fast.results.run import MAIN, PartInfo, RunDirectory
 from c2i_fast.score import ScoredPart, ScoreTask, score_stream
@@ -98,19 +97,3 @@ def stored_protocols(manifest: Mapping[str, Any]) -> dict[str, CurveProtocol]:
     """Returns the protocols of a run by curve name."""
     entries = [{k: v for k, v in e.items() if k != "hash"} for e in manifest["protocols"]]
     return {e["metric"]: CurveProtocol(**e) for e in entries}
-
-
-def check_resumable(manifest: Mapping[str, Any], given: Mapping[str, Any], hashes: Mapping[str, Any]) -> None:
-    """Checks that a run can be continued: options given must equal the stored ones, and so must every input's hash.
-
-    Raises:
-        UsageError: An option differs.
-        InputError: Images, maps, model or calibrator differ.
-    """
-    for name, value in given.items():
-        stored = manifest["settings"].get(name)
-        if value is not None and value != stored:
-            raise UsageError(f"--resume goes on with {name} = {stored!r}, not {value!r}; leave the option out")
-    for name, value in hashes.items():
-        if manifest["hashes"].get(name) != value:
-            raise InputError(f"the {name} is not what this run was begun with; score into another --out")

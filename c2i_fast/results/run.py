@@ -113,9 +113,15 @@ class RunDirectory:
         table = score_table(scores).replace_schema_metadata({PART_KEY: json.dumps(_info_dict(info)).encode()})
         _write(self.path / "scores" / f"{prefix}-{number:05d}.parquet", table)
 
+    def classes(self) -> int | None:
+        """Returns K of the kept logits, None where none were kept."""
+        kept = sorted((self.path / "logits").glob(f"{MAIN}-*.parquet"))
+        kind = pq.read_schema(kept[0]).field("logits").type if kept else None
+        return kind.list_size if kind is not None and hasattr(kind, "list_size") else None
+
     def parts(self, prefix: str = MAIN) -> list[Path]:
         """Returns the part files, in order."""
-        return sorted((self.path / "scores").glob(f"{prefix}-*.parquet"))
+        return sorted((self.path / "scores").glob(f"{prefix}-?????.parquet"))
 
     def infos(self, prefix: str = MAIN) -> list[PartInfo]:
         """Returns what the parts cover; parts that do not follow each other are an `InputError`."""

@@ -183,7 +183,7 @@ def test_other_kinds_of_entries_are_refused(tmp_path, dynamic, name):
 
 def _set_size(text):
     def act(program):
-        sizes = program["graph_module"]["graph"]["tensor_values"]["x" if False else "input"]["sizes"]
+        sizes = program["graph_module"]["graph"]["tensor_values"]["input"]["sizes"]
         sizes[0]["as_expr"]["expr_str"] = text
 
     return act

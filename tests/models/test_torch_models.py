@@ -96,7 +96,7 @@ def test_the_hash_follows_the_weights_and_nothing_else():
 
 
 def test_a_module_needs_a_size():
-    with pytest.raises(InputError, match="say it, e.g. --size 224"):
+    with pytest.raises(InputError, match=r"say it, e\.g\. --size 224"):
         load_classifier(nets.small())
 
 
@@ -161,7 +161,7 @@ def test_a_module_that_cannot_be_copied_must_be_in_eval_mode():
 def test_a_failing_export_gives_one_line_and_a_way_out(capfd):
     classifier = load_classifier(nets.Branching(), preprocessing=EIGHT)
     with pytest.raises(
-        ContractError, match="cannot be exported to ONNX: .*; keep data-dependent branches out"
+        ContractError, match=r"cannot be exported to ONNX: .*; keep data-dependent branches out"
     ) as caught:
         classifier.backbone()
     assert "\n" not in str(caught.value)

@@ -1,0 +1,41 @@
+"""`c2i-fast rescore`: new read-outs from kept logits, no passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from c2i_fast.cli.options import Force, TalkOptions, flattened
+from c2i_fast.cli.render import interval, show_json, show_table
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(help="Read a run that kept its logits under another calibrator, without a pass.")(flattened(rescore))
+
+
+def rescore(
+    talk: TalkOptions,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory scored with --keep-logits.")],
+    calibrator: Annotated[Path, typer.Option(help="A calibrator file.")],
+    readout: Annotated[
+        list[str] | None, typer.Option(help="raw, calibrated, logit or sigmoid (repeatable); default raw and calibrated.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Loads, reads the logits again, writes, sums up."""
+    from c2i_fast.calibration.file import load_calibrator
+    from c2i_fast.results.rescore import rescore as rescore_run
+    from c2i_fast.results.run import RunDirectory
+
+    directory = RunDirectory(run)
+    fitted = load_calibrator(calibrator, classes=directory.classes())
+    prefix, rows = rescore_run(directory, fitted, readouts=tuple(readout or ()), force=force)
+    if talk.json:
+        show_json({"run": str(run), "prefix": prefix, "scores": [row.to_dict() for row in rows]})
+        return
+    lines = [[r.method, r.metric, r.readout, interval(r.score.mean, r.score.ci95)] for r in rows]
+    show_table("rescored, no passes", ["method", "metric", "read-out", "mean [95 %]"], lines)
+    print(f"wrote {run / 'scores' / prefix}-*.parquet")

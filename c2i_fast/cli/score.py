@@ -1,0 +1,135 @@
+"""`c2i-fast score`: perturbation metrics of saliency maps, into a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from c2i_fast.cli.options import (
+    EngineOptions,
+    Force,
+    Images,
+    Limit,
+    ModelOptions,
+    OnError,
+    TalkOptions,
+    Target,
+    Workers,
+    choice,
+    flattened,
+    open_source,
+)
+from c2i_fast.cli.render import progress, sayer, show_json
+from c2i_fast.cli.scores_table import show_scores
+from c2i_fast.errors import UsageError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command(help="Score saliency maps by perturbation: deletion, insertion, their LeRF twins and the gap.")(
+        flattened(score)
+    )
+
+
+def score(
+    model: ModelOptions,
+    engine: EngineOptions,
+    talk: TalkOptions,
+    images: Images,
+    out: Annotated[Path, typer.Option(help="The run directory to write.")],
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]PATH", help="What explain wrote, an .npz with maps and ids, or a folder of .npy."),
+    ] = None,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Add the controls random, smooth-random, sobel and center.")
+    ] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A metric (repeatable); default deletion, insertion and gap.")
+    ] = None,
+    preset: Annotated[str | None, typer.Option(help="c2i (default) or rise; see c2i-fast list presets.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the protocol.")
+    ] = None,
+    readout: Annotated[
+        list[str] | None,
+        typer.Option(help="raw, calibrated, logit or sigmoid (repeatable); default raw, and calibrated where possible."),
+    ] = None,
+    calibrator: Annotated[Path | None, typer.Option(help="A calibrator file, for a model that carries none.")] = None,
+    target: Target = None,
+    limit: Limit = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of every random number (0).")] = None,
+    workers: Workers = 2,
+    on_error: OnError = "stop",
+    keep_logits: Annotated[
+        bool, typer.Option("--keep-logits", help="Keep the logits, so that rescore needs no pass.")
+    ] = False,
+    part_passes: Annotated[
+        int | None, typer.Option(min=1, help="Passes after which a part of the run is stored (1024).")
+    ] = None,
+    fp32_images: Annotated[
+        int | None, typer.Option(min=2, help="In low precision: images also scored in fp32 (64).")
+    ] = None,
+    allow_drift: Annotated[
+        bool, typer.Option("--allow-drift", help="Accept a low precision that fails its check against fp32.")
+    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    force: Force = False,
+) -> None:
+    """Checks everything, opens the engine, scores part by part, sums up."""
+    from c2i_fast.results.scoring import RunRequest, prepare
+    from c2i_fast.results.settings import RunSettings
+
+    say = sayer(talk)
+    choice("--on-error", on_error, ("stop", "skip"))
+    given = RunSettings(
+        metrics=tuple(metric) if metric else None,
+        preset=preset,
+        overrides=_overrides(set_ or [], target),
+        readouts=tuple(readout) if readout else None,
+        controls=controls or None,
+        engine=engine.engine,
+        precision=engine.precision,
+        device=engine.device,
+        threads=engine.threads,
+        batch_size=engine.batch_size,
+        passes_per_part=part_passes,
+        keep_logits=keep_logits or None,
+        limit=limit,
+        seed=seed,
+        fp32_images=fp32_images,
+    )
+    request = RunRequest(
+        out=out, given=given, maps=tuple(maps or ()), calibrator=calibrator, resume=resume, force=force
+    )
+    settings = request.settings()
+    classifier = model.load(say, settings.seed or 0)
+    source = open_source(images, classifier, say, settings.limit)
+    scoring = prepare(request, settings, classifier, source)
+    say(f"engine: {scoring.engine.config.engine} {scoring.engine.config.precision} ({scoring.engine.reason})")
+    with progress(talk, "score", len(source)) as advance:
+        outcome = scoring.run(workers=workers, on_error=on_error, advance=advance)  # type: ignore[arg-type]
+    for image, reason in outcome.skipped:
+        say(f"skipped {image}: {reason}")
+    show_json(outcome.to_dict()) if talk.json else show_scores(outcome)
+    if not allow_drift:
+        outcome.check()
+
+
+def _overrides(settings: list[str], target: str | None) -> dict[str, str] | None:
+    """Returns `--set FIELD=VALUE` and `--target` as one mapping; None where neither was given."""
+    pairs = dict[str, str]()
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"--set must look like FIELD=VALUE, got {text!r}")
+        if name in pairs:
+            raise UsageError(f"--set gives {name} twice")
+        pairs[name] = value
+    if target is not None and target != "top1":
+        if "target" in pairs:
+            raise UsageError("--target and --set target= say the same; give one of them")
+        pairs["target"] = target
+    return pairs or None

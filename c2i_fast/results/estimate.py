@@ -1,0 +1,119 @@
+"""Low precision as an estimator of fp32: a random subset is scored in both, and the difference corrects the mean."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from c2i_fast.data.source import ImageSource
+from c2i_fast.errors import ContractError
+from c2i_fast.reliability.intervals import paired
+from c2i_fast.results.summary import Cell, aligned
+from c2i_fast.types import Floats
+
+FP32 = "fp32"
+"""The prefix of the subset's part files."""
+
+DRIFT = {"bf16": 0.01, "fp16": 0.01, "int8": 0.05}
+
+
+def subset(ids: Sequence[str], size: int, seed: int) -> frozenset[str]:
+    """Returns a random subset that depends on the seed and the ids alone, not on their order.
+
+    Example:
+        >>> subset(["a", "b", "c"], 2, 0) == subset(["c", "b", "a"], 2, 0)
+        True
+    """
+    keyed = sorted(ids, key=lambda image: hashlib.sha256(f"{seed}\0{image}".encode()).digest())
+    return frozenset(keyed[:size])
+
+
+class SubsetSource(ImageSource):
+    """Some of the images of a source, in its order."""
+
+    def __init__(self, source: ImageSource, chosen: frozenset[str]) -> None:
+        self._source = source
+        self._places = [place for place, image in enumerate(source.ids) if image in chosen]
+        labels, targets = source.labels, source.targets
+        super().__init__(
+            [source.ids[place] for place in self._places],
+            None if labels is None else [labels[place] for place in self._places],
+            None if targets is None else [targets[place] for place in self._places],
+        )
+
+    def fingerprint(self) -> str:
+        """Returns the whole source's."""
+        return self._source.fingerprint()
+
+    def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
+        """Yields what returns the pixels of chosen image `start`, `start + 1`, …."""
+        wanted = set(self._places[start:])
+        return (load for place, load in enumerate(self._source.loads(0)) if place in wanted)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """How one cell moved in low precision.
+
+    Attributes:
+        change: mean of low − fp32 over the subset.
+        share: the standard error of that mean over the spread (SD) of the fp32 values between images: what is left of
+            the drift once the mean is corrected.
+    """
+
+    cell: Cell
+    change: float
+    share: float
+
+
+def drifts(low: Mapping[Cell, Mapping[str, float]], full: Mapping[Cell, Mapping[str, float]]) -> list[Drift]:
+    """Returns the drift of every cell that both have."""
+    found = []
+    for cell, reference in full.items():
+        fast, exact = aligned(low.get(cell, {}), reference)
+        if len(exact) > 1:
+            spread, error = float(np.std(exact, ddof=1)), float(np.std(fast - exact, ddof=1)) / len(exact) ** 0.5
+            share = error / spread if spread else 0.0
+            found.append(Drift(cell=cell, change=float(np.mean(fast - exact)), share=share))
+    return found
+
+
+def reversals(
+    low: Mapping[Cell, Mapping[str, float]], full: Mapping[Cell, Mapping[str, float]]
+) -> list[tuple[Cell, Cell]]:
+    """Returns pairs of methods that fp32 separates one way and low precision, significantly, the other way."""
+    found = []
+    for first, second in combinations(full, 2):
+        if first[1:] != second[1:]:
+            continue
+        exact, fast = (paired(*aligned(table[first], table[second])).ci95 for table in (full, low))
+        if exact and fast and ((exact[0] > 0 and fast[1] < 0) or (exact[1] < 0 and fast[0] > 0)):
+            found.append((first, second))
+    return found
+
+
+def check_estimate(
+    precision: str, low: Mapping[Cell, Mapping[str, float]], full: Mapping[Cell, Mapping[str, float]]
+) -> None:
+    """Checks that the low precision may be believed after correction.
+
+    Raises:
+        ContractError: A pair of methods is reversed, or the drift that is left exceeds its share of the spread.
+    """
+    for first, second in reversals(low, full):
+        raise ContractError(
+            f"in {precision} {first[0]} and {second[0]} change places ({first[1]}, {first[3]}); score in fp32, or accept "
+            "it with --allow-drift"
+        )
+    limit = DRIFT[precision]
+    worst = max(drifts(low, full), key=lambda drift: drift.share, default=None)
+    if worst and worst.share > limit:
+        method, metric, _, readout = worst.cell
+        raise ContractError(
+            f"{precision} leaves {worst.share:.3f} of the spread between images uncertain ({method}, {metric}, {readout}; "
+            f"allowed {limit}); give more --fp32-images, score in fp32, or accept it with --allow-drift"
+        )

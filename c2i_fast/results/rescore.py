@@ -1,0 +1,62 @@
+"""New read-outs from kept logits, without a pass: the function behind `c2i-fast rescore`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from c2i_fast.errors import InputError
+from c2i_fast.metrics.base import METRICS
+from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.results.keep import read_kept
+from c2i_fast.results.record import stored_protocols
+from c2i_fast.results.run import MAIN, PartInfo, RunDirectory, read_info
+from c2i_fast.results.summary import SummaryRow, summarise, table_rows, values_by_cell
+from c2i_fast.score import ScoreTask, image_scores
+from c2i_fast.types import Calibrator, Preprocessing, Score
+
+
+def rescore(
+    run: RunDirectory, calibrator: Calibrator, *, readouts: tuple[str, ...] = (), force: bool = False
+) -> tuple[str, list[SummaryRow]]:
+    """Writes `scores/rescore-<hash>-part-*.parquet` and returns that prefix and the summary.
+
+    Args:
+        run: scored with `--keep-logits`.
+        calibrator: a fitted one.
+        readouts: by default `raw` and `calibrated`.
+        force: replace an earlier rescoring with the same calibrator.
+
+    Raises:
+        InputError: The run kept no logits, is not finished, or was rescored with this calibrator before.
+    """
+    from c2i_fast.calibration.spec import calibrator_hash
+
+    manifest = run.manifest
+    protocols = stored_protocols(manifest)
+    task = ScoreTask(
+        metrics=tuple(METRICS[name] for name in manifest["settings"]["metrics"]),
+        protocols=tuple(protocols.values()),
+        readouts=check_readouts(readouts, calibrator),
+        preprocessing=Preprocessing(),
+        activation=manifest["activation"],
+        calibrator=calibrator,
+    )
+    prefix = f"rescore-{calibrator_hash(calibrator)}-{MAIN}"
+    if run.parts(prefix) and not force:
+        raise InputError(f"{run.path} was rescored with this calibrator already; give --force to do it again")
+    for number, part in enumerate(run.parts()):
+        scores = _part_scores(run, part, number, task)
+        info = read_info(part)
+        free = PartInfo(first=info.first, next=info.next, images=info.images, requested=0, run=0, skipped=info.skipped)
+        run.write_part(number, scores, free, prefix=prefix)
+    return prefix, summarise(values_by_cell(table_rows(run.read(prefix))))
+
+
+def _part_scores(run: RunDirectory, part: Path, number: int, task: ScoreTask) -> Iterator[Score]:
+    folder = run.path / "logits"
+    logits, curves = folder / part.name, folder / f"curves-{number:05d}.parquet"
+    if not logits.exists() or not curves.exists():
+        raise InputError(f"{run.path} kept no logits; score again with --keep-logits")
+    for image, target, requests, values, fractions in read_kept(logits, curves, {p.metric: p for p in task.protocols}):
+        yield from image_scores(image, requests, values, fractions, target, task)

@@ -1,0 +1,297 @@
+"""A scoring run from its options to its table: checks first, then the engine, then parts, then sums."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from c2i_fast.attribution import CONTROLS, METHODS
+from c2i_fast.attribution.base import Context
+from c2i_fast.data.map_source import MapSource
+from c2i_fast.data.maps import check_ids, open_maps
+from c2i_fast.data.source import ImageSource
+from c2i_fast.engines.select import EngineChoice, choose_engine
+from c2i_fast.errors import InputError, UsageError
+from c2i_fast.export.open import GraphOpener
+from c2i_fast.memory import as_calibrator
+from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.perturb.passes import GraphPasses
+from c2i_fast.results.estimate import FP32, SubsetSource, check_estimate, subset
+from c2i_fast.results.files import claim_output
+from c2i_fast.results.record import Totals, protocol_entry, record
+from c2i_fast.results.run import PartInfo, RunDirectory
+from c2i_fast.results.settings import RunSettings, check_hashes
+from c2i_fast.results.summary import Cell, SummaryRow, summarise, table_rows, values_by_cell
+from c2i_fast.score import DEFAULT_METRICS, PASSES_PER_PART, ScoreTask, make_protocols
+from c2i_fast.types import EngineConfig
+
+if TYPE_CHECKING:
+    from c2i_fast.models.classifier import Classifier
+
+DEFAULTS = RunSettings(
+    metrics=DEFAULT_METRICS,
+    preset="c2i",
+    overrides={},
+    readouts=(),
+    controls=False,
+    engine="auto",
+    precision="fp32",
+    device="auto",
+    passes_per_part=PASSES_PER_PART,
+    keep_logits=False,
+    seed=0,
+    fp32_images=64,
+)
+PACKAGES = ("c2i-fast", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "torch", "pyarrow", "pillow")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What the user asked for."""
+
+    out: Path
+    given: RunSettings
+    maps: tuple[str, ...]
+    calibrator: Path | None
+    resume: bool
+    force: bool
+
+    @property
+    def continues(self) -> bool:
+        """Whether there is a run to go on with; `--resume` on an absent or empty folder starts afresh."""
+        return self.resume and RunDirectory(self.out).exists()
+
+    def settings(self) -> RunSettings:
+        """Returns the settings to score with: the stored ones when continuing, else those given over the defaults."""
+        if self.continues:
+            return self.given.continuing(RunSettings.from_dict(RunDirectory(self.out).manifest["settings"]))
+        empty = self.resume and (not self.out.exists() or not any(self.out.iterdir()))
+        claim_output(self.out, force=self.force or empty, what="run")
+        if self.out.exists() and not empty and not RunDirectory(self.out).exists() and any(self.out.iterdir()):
+            raise InputError(f"{self.out} holds other files than a run; choose another --out")
+        return self.given.filled(DEFAULTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A finished run: what the table and the JSON are made of."""
+
+    run: RunDirectory
+    engine: EngineChoice
+    totals: Totals
+    build_seconds: float
+    rows: tuple[SummaryRow, ...]
+    skipped: tuple[tuple[str, str], ...]
+    low: Mapping[Cell, Mapping[str, float]]
+    full: Mapping[Cell, Mapping[str, float]]
+    estimate: Totals | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the command's JSON."""
+        t, config = self.totals, self.engine.config
+        content: dict[str, Any] = {
+            "run": str(self.run.path),
+            "scores": [row.to_dict() for row in self.rows],
+            "images": t.images,
+            "skipped": [list(pair) for pair in self.skipped],
+            "passes": {"requested": t.requested, "shared": t.requested - t.run, "run": t.run},
+            "seconds": t.seconds,
+            "build_seconds": self.build_seconds,
+            "passes_per_second": t.run / t.seconds if t.seconds else None,
+            "engine": {
+                "name": config.engine,
+                "precision": config.precision,
+                "device": config.device,
+                "reason": self.engine.reason,
+            },
+        }
+        if self.estimate:
+            e = self.estimate
+            content["estimate"] = {"images": e.images, "passes": e.run, "seconds": e.seconds}
+        return content
+
+    def check(self) -> None:
+        """Raises a `ContractError` where a low precision is not to be believed."""
+        if self.estimate:
+            check_estimate(self.engine.config.precision, self.low, self.full)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """A run that has been checked and can begin."""
+
+    request: RunRequest
+    settings: RunSettings
+    classifier: Classifier
+    source: ImageSource
+    maps: Mapping[str, MapSource]
+    task: ScoreTask
+    engine: EngineChoice
+    hashes: Mapping[str, Any]
+
+    def run(
+        self,
+        *,
+        workers: int = 2,
+        on_error: Literal["stop", "skip"] = "stop",
+        advance: Callable[[int, int], None] = lambda images, passes: None,
+    ) -> Outcome:
+        """Opens the engine, scores what is not scored yet, and sums up."""
+        run, clock = RunDirectory(self.request.out), time.perf_counter()
+        passes = self._open(self.engine.config)
+        passes.on_passes = lambda count: advance(0, count)
+        build_seconds = time.perf_counter() - clock
+        if not self.request.continues:
+            run.begin(self._manifest(), replace=self.request.force)
+        common: dict[str, Any] = {
+            "workers": workers,
+            "on_error": on_error,
+            "on_part": lambda info: advance(_images(info), 0),
+        }
+        keep = bool(self.settings.keep_logits)
+        totals = record(run, self.source, self.maps, passes, self.task, keep_logits=keep, **common)
+        estimate = self._score_subset(run, common) if self.engine.config.precision != "fp32" else None
+        low = values_by_cell(table_rows(run.read()))
+        full = values_by_cell(table_rows(run.read(FP32))) if estimate else {}
+        return Outcome(
+            run=run,
+            engine=self.engine,
+            totals=totals,
+            build_seconds=build_seconds,
+            rows=tuple(summarise(low, full)),
+            skipped=tuple(pair for info in run.infos() for pair in info.skipped),
+            low=low,
+            full=full,
+            estimate=estimate,
+        )
+
+    def _open(self, config: EngineConfig) -> GraphPasses:
+        contract = self.classifier.contract
+        passes = GraphPasses(GraphOpener(self.classifier, config), contract, config.batch_size)
+        passes.warm_up(self.task.protocols)
+        return passes
+
+    def _score_subset(self, run: RunDirectory, common: Mapping[str, Any]) -> Totals:
+        """Scores the random subset once more in fp32."""
+        chosen = subset(self.source.ids, self.settings.fp32_images or 0, self.settings.seed or 0)
+        config = replace(self.engine.config, precision="fp32")
+        images = SubsetSource(self.source, chosen)
+        return record(run, images, self.maps, self._open(config), self.task, prefix=FP32, **common)
+
+    def _manifest(self) -> dict[str, Any]:
+        stored = replace(
+            self.settings,
+            engine=self.engine.config.engine,
+            device=self.engine.config.device,
+            threads=self.engine.config.threads,
+            batch_size=self.engine.config.batch_size,
+        )
+        return {
+            "c2i_fast": {"run": 1},
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": sys.argv,
+            "model": self.classifier.name,
+            "images": len(self.source),
+            "settings": stored.to_dict(),
+            "engine_reason": self.engine.reason,
+            "readouts": list(self.task.readouts),
+            "protocols": [protocol_entry(protocol) for protocol in self.task.protocols],
+            "activation": self.task.activation,
+            "hashes": dict(self.hashes),
+            "versions": versions(),
+        }
+
+
+def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, source: ImageSource) -> Scoring:
+    """Returns a run that can begin: every input opened and checked, no engine built yet.
+
+    Raises:
+        InputError, UsageError: Whatever cannot be used, in one line.
+    """
+    if not request.maps and not settings.controls:
+        raise UsageError("there is nothing to score: give --maps PATH, or --controls")
+    calibrator = as_calibrator(request.calibrator, classifier)
+    metrics, protocols = make_protocols(settings.metrics or (), settings.preset or "", settings.overrides or {})
+    maps = open_maps(request.maps)
+    check_ids(maps, source.ids)
+    contract = classifier.contract
+    task = ScoreTask(
+        metrics=metrics,
+        protocols=protocols,
+        readouts=check_readouts(settings.readouts or (), calibrator),
+        preprocessing=contract.preprocessing,
+        activation=contract.activation,
+        calibrator=calibrator,
+        controls=tuple(
+            METHODS[name](Context(preprocessing=contract.preprocessing, seed=settings.seed or 0))
+            for name in (CONTROLS if settings.controls else ())
+            if name not in maps
+        ),
+        passes_per_part=settings.passes_per_part or PASSES_PER_PART,
+    )
+    hashes = _hashes(classifier, source, maps, task)
+    if request.continues:
+        check_hashes(RunDirectory(request.out).manifest["hashes"], hashes)
+    return Scoring(
+        request=request,
+        settings=settings,
+        classifier=classifier,
+        source=source,
+        maps=maps,
+        task=task,
+        engine=_engine(settings, classifier),
+        hashes=hashes,
+    )
+
+
+def _engine(settings: RunSettings, classifier: Classifier) -> EngineChoice:
+    elements = classifier.contract.channels
+    for size in classifier.contract.space:
+        elements *= size or 1
+    return choose_engine(
+        settings.engine or "auto",
+        precision=settings.precision or "fp32",  # type: ignore[arg-type]
+        device=settings.device or "auto",
+        threads=settings.threads,
+        batch_size=settings.batch_size,
+        has_module=classifier.module is not None,
+        passes_elements=elements,
+    )
+
+
+def _hashes(classifier: Classifier, source: ImageSource, maps: Mapping[str, MapSource], task: ScoreTask) -> dict[str, Any]:
+    import hashlib
+
+    from c2i_fast.calibration.spec import calibrator_hash
+
+    contract = replace(classifier.contract, calibrator=None)
+    return {
+        "model": hashlib.sha256(contract.to_json().encode()).hexdigest(),
+        "calibrator": calibrator_hash(task.calibrator) if task.calibrator else None,
+        "images": source.fingerprint(),
+        "maps": {name: source.fingerprint() for name, source in maps.items()},
+    }
+
+
+def _images(info: PartInfo) -> int:
+    return info.next - info.first
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what numbers may depend on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+

@@ -1,0 +1,80 @@
+"""What a run is begun with, and may only be continued with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Self
+
+from c2i_fast.errors import InputError, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSettings:
+    """The options of `score` that its numbers may depend on; None means not given.
+
+    Attributes:
+        overrides: of protocol fields, `--set FIELD=VALUE`.
+        passes_per_part: how many passes a part of the run must reach.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    preset: str | None = None
+    overrides: Mapping[str, str] | None = None
+    readouts: tuple[str, ...] | None = None
+    controls: bool | None = None
+    engine: str | None = None
+    precision: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    batch_size: int | None = None
+    passes_per_part: int | None = None
+    keep_logits: bool | None = None
+    limit: int | None = None
+    seed: int | None = None
+    fp32_images: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Returns the settings stored in `run.json`."""
+        unknown = set(content) - {f.name for f in fields(cls)}
+        if unknown:
+            raise InputError(f"run.json has unknown settings {sorted(unknown)}; it is from another version of c2i-fast")
+        tuples = {name: tuple(content[name]) for name in ("metrics", "readouts") if content.get(name) is not None}
+        return cls(**{**content, **tuples})
+
+    def filled(self, defaults: Self) -> Self:
+        """Returns these settings with everything not given taken from `defaults`."""
+        return replace(defaults, **self._given())
+
+    def continuing(self, stored: Self) -> Self:
+        """Returns the stored settings after checking that nothing else is asked for.
+
+        Raises:
+            UsageError: An option was given that the run was not begun with.
+        """
+        for name, value in self._given().items():
+            if value != getattr(stored, name):
+                option = "--" + name.replace("_", "-")
+                raise UsageError(
+                    f"--resume goes on with {option} {getattr(stored, name)!r}, not {value!r}; leave the option out"
+                )
+        return stored
+
+    def _given(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+
+def check_hashes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Checks that images, maps, model and calibrator are what a run was begun with.
+
+    Raises:
+        InputError: One of them is another.
+    """
+    for name, value in now.items():
+        if stored.get(name) != value:
+            raise InputError(f"the {name} differ from what this run was begun with; score into another --out")
