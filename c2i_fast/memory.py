@@ -74,11 +74,18 @@ def score(
         images: float (N, C, *space) in the units `preprocessing` expects, or uint8 (N, H, W, C); arrays or DLPack.
         maps: (N, h, w) of any real values and resolution, or a mapping from method names to such.
         metrics: see `c2i-fast list metrics`.
-        preset: `c2i` or `rise`; `overrides` are its `--set FIELD=VALUE`.
-        readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where there is a calibrator.
+        preset: `c2i` or `rise`.
+        overrides: the preset's fields to set otherwise, as `--set FIELD=VALUE`.
+        readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where possible.
         calibrator: a fitted one or a file; by default the model's own.
         target: `top1`, `label` (needs `labels`) or a class index.
+        labels: one class index an image.
+        ids: one distinct name an image; by default its number.
         preprocessing: of a bare model: (pixel − mean) / std; a fused file has its own.
+        engine: `auto`, `onnxruntime`, `openvino` or `torch`.
+        precision: `fp32`, or `bf16` where the engine has it; not corrected here, as the command does.
+        threads: of the engine; by default all cores.
+        batch_size: masked images in one engine batch.
 
     Raises:
         InputError: Arrays, maps or options that cannot be used.

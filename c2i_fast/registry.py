@@ -1,4 +1,4 @@
-"""One registry for everything that has a name on the command line: engines, metrics, methods, calibrators, baselines."""
+"""One registry for all that has a name on the command line: engines, metrics, methods, calibrators, baselines."""
 
 from __future__ import annotations
 

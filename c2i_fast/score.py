@@ -1,15 +1,15 @@
 """The main path: images and maps → plans → masked passes → curves → scores. Read this first.
 
-    for each part of whole images:      (as few as reach `passes_per_part`)
-        plan_image       which masked images serve every method, metric and end at once
-        passes.select    the only fast part: full batches through the engine
-        read             logits → the target's read-out, float64, as many read-outs as asked for
-        combine          curves → the metric's curve and its area
+for each part of whole images:      (as few as reach `passes_per_part`)
+    plan_image       which masked images serve every method, metric and end at once
+    passes.select    the only fast part: full batches through the engine
+    read             logits → the target's read-out, float64, as many read-outs as asked for
+    combine          curves → the metric's curve and its area
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -93,7 +93,7 @@ def make_protocols(
 
 def score_stream(
     images: Iterable[Image | Skipped], maps: Mapping[str, MapSource], passes: MaskedPasses, task: ScoreTask
-) -> Iterator[ScoredPart]:
+) -> Generator[ScoredPart]:
     """Yields the scores of a stream of images, part by part, in constant memory.
 
     Planning (decoding, ranking, baselines) runs in threads ahead of the engine. No number depends on how images are
@@ -144,7 +144,7 @@ def _run(passes: MaskedPasses, plans: Sequence[ImagePlan]) -> list[Floats]:
     if not plans:
         return []
     offsets = np.cumsum([0, *(len(plan.plans) for plan in plans)])
-    work = np.concatenate([plan.work + (offset, 0) for plan, offset in zip(plans, offsets[:-1], strict=True)])
+    work = np.concatenate([plan.work + np.array([offset, 0]) for plan, offset in zip(plans, offsets[:-1], strict=True)])
     logits = passes.select([p for plan in plans for p in plan.plans], work.astype(np.int32))
     return np.split(logits, np.cumsum([len(plan.work) for plan in plans])[:-1])
 

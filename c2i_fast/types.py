@@ -123,9 +123,15 @@ class CurveProtocol:
     target: str = "top1"
     summary: Literal["trapezoid"] = "trapezoid"
 
+    @property
+    def canonical_baseline(self) -> str:
+        """The baseline under the one name its synonyms share: passes and hashes are the same for all of them."""
+        return "mean" if self.baseline == "zero" else self.baseline
+
     def hash(self) -> str:
         """Returns the first 16 hex digits of SHA-256 over canonical JSON of every field but the name."""
         content = {key: value for key, value in asdict(self).items() if key != "name"}
+        content["baseline"] = self.canonical_baseline
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -225,6 +231,11 @@ class GraphContract:
         object.__setattr__(self, "space", tuple(self.space))
         if self.class_names is not None:
             object.__setattr__(self, "class_names", tuple(self.class_names))
+
+    @property
+    def elements(self) -> int:
+        """The values in one image, C · Π space; a dynamic size counts as 1."""
+        return self.channels * int(np.prod([size or 1 for size in self.space]))
 
     def to_json(self) -> str:
         """Returns canonical JSON, keys sorted."""

@@ -1,4 +1,4 @@
-"""What every test may ask for. Tests that use the shared assets or oracles skip, with a reason, where there are none."""
+"""What every test may ask for. Tests that need shared assets or oracles skip, with a reason, where there are none."""
 
 from __future__ import annotations
 

@@ -162,7 +162,11 @@ def _torch_conv(kernel: np.ndarray, bias: np.ndarray, matrix: np.ndarray, offset
     kind = nn.Conv1d if kernel.ndim == 3 else nn.Conv2d
     pool = nn.AdaptiveAvgPool1d if kernel.ndim == 3 else nn.AdaptiveAvgPool2d
     net = nn.Sequential(
-        kind(kernel.shape[1], len(kernel), 3, padding=1), nn.ReLU(), pool(1), nn.Flatten(), nn.Linear(*matrix.shape[::-1])
+        kind(kernel.shape[1], len(kernel), 3, padding=1),
+        nn.ReLU(),
+        pool(1),
+        nn.Flatten(),
+        nn.Linear(*matrix.shape[::-1]),
     )
     state = {"0.weight": kernel, "0.bias": bias, "4.weight": matrix, "4.bias": offset}
     net.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})

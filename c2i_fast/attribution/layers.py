@@ -45,7 +45,7 @@ def trace(module: torch.nn.Module, x: torch.Tensor) -> list[Layer]:
     seen: dict[str, Layer] = {}
 
     def watch(name: str) -> Callable[[torch.nn.Module, Any, Any], None]:
-        def hook(part: torch.nn.Module, _: Any, output: Any) -> None:  # noqa: ANN401 - torch's own signature
+        def hook(part: torch.nn.Module, _: Any, output: Any) -> None:
             calls = seen.pop(name).calls + 1 if name in seen else 1
             shape = tuple(output.shape[1:]) if isinstance(output, torch.Tensor) else None
             inside = any(isinstance(child, torch.nn.Conv2d) for child in part.modules())

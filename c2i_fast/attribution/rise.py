@@ -85,7 +85,7 @@ class Rise:
         return (slice(first, first + step) for first in range(0, len(masks), step))
 
 
-def _at_least_one(name: str, value: Any) -> int:  # noqa: ANN401 - an option as the user gave it
+def _at_least_one(name: str, value: Any) -> int:
     try:
         number = operator.index(value)
     except TypeError:

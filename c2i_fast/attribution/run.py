@@ -1,7 +1,7 @@
 """Maps for a whole source: the function behind `c2i-fast explain`.
 
-    OUT/explain.json              the methods with their options, and what they were made with
-    OUT/METHOD/<image id>.npy     one float32 map (*space) each, written atomically: a killed run goes on with --resume
+OUT/explain.json              the methods with their options, and what they were made with
+OUT/METHOD/<image id>.npy     one float32 map (*space) each, written atomically: a killed run goes on with --resume
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def build_methods(names: Sequence[str], context: Context, options: Mapping[str, 
     unknown = sorted(set(options) - {option for kind in classes for option in kind.defaults})
     if unknown:
         known = sorted({option for kind in classes for option in kind.defaults})
-        raise InputError(f"none of {', '.join(names)} has an option {unknown[0]!r}; known: {', '.join(known) or 'none'}")
+        raise InputError(
+            f"none of {', '.join(names)} has an option {unknown[0]!r}; known: {', '.join(known) or 'none'}"
+        )
     built = []
     for kind in classes:
         own = {name: value for name, value in options.items() if name in kind.defaults}
@@ -140,7 +142,7 @@ def _explain_batch(
 def _targets(batch: Sequence[Image], images: Floats, passes: MaskedPasses | None, rule: str) -> NDArray[np.int64]:
     if passes is None:
         return np.zeros(len(batch), np.int64)
-    logits = passes.direct(images)
+    logits = passes.direct(list(images))
     chosen = [target_class(i.id, i.labels, i.target, z, rule) for i, z in zip(batch, logits, strict=True)]
     return np.asarray(chosen, np.int64)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def require(module: str, package: str) -> Any:  # noqa: ANN401 - a module without type hints
+def require(module: str, package: str) -> Any:
     """Returns the imported module; `MissingDependencyError` where `package` is not installed."""
     try:
         return import_module(module)

@@ -40,7 +40,9 @@ def collect_logits(
         InputError: No labels, or several for one image.
     """
     if source.labels is None:
-        raise InputError("calibration needs labels: a sub-folder per class, a CSV with file,label, or `labels` in the .npz")
+        raise InputError(
+            "calibration needs labels: a sub-folder per class, a CSV with file,label, or `labels` in the .npz"
+        )
     several = next((i for i, labels in zip(source.ids, source.labels, strict=True) if len(labels) != 1), None)
     if several is not None:
         raise InputError(f"calibration needs one label an image; {several} has another number")

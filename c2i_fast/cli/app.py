@@ -10,7 +10,8 @@ import click
 import typer
 
 from c2i_fast import __version__
-from c2i_fast.cli import bench, calibrate, demo, explain, export, list, rescore, score
+from c2i_fast.cli import bench, calibrate, demo, explain, export, rescore, score
+from c2i_fast.cli import list as list_
 from c2i_fast.errors import C2IError, UsageError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (demo, calibrate, export, explain, score, rescore, bench, list):
+for command in (demo, calibrate, export, explain, score, rescore, bench, list_):
     command.register(app)
 
 
@@ -33,7 +34,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Calibrated classifiers in one ONNX graph, and perturbation metrics of saliency at engine speed."""
 

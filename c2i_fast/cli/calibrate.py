@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,9 +23,6 @@ from c2i_fast.cli.options import (
 from c2i_fast.cli.render import interval, progress, sayer, show_json, show_table
 from c2i_fast.errors import UsageError
 
-if TYPE_CHECKING:
-    from c2i_fast.calibration.report import CalibrationReport
-
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
@@ -40,7 +37,8 @@ def calibrate(
     talk: TalkOptions,
     out: Annotated[Path, typer.Option(help="The calibrator file to write, e.g. cal.json.")],
     images: Annotated[
-        str | None, typer.Option(metavar="SRC", help="Labelled images: a folder with a sub-folder per class, CSV or .npz.")
+        str | None,
+        typer.Option(metavar="SRC", help="Labelled images: a folder with a sub-folder per class, CSV or .npz."),
     ] = None,
     logits: Annotated[
         Path | None, typer.Option(help="An .npz with `logits` (N,K) and `labels`, instead of MODEL and --images.")
@@ -120,7 +118,12 @@ def _forward(
 def _table(content: dict[str, Any]) -> None:
     rows = [
         [name, *("–" if side is None else f"{side[key]:.4f}" for side in (content["before"], content["after"]))]
-        for name, key in (("NLL", "nll"), ("ECE (15 equal-width bins)", "ece"), ("Brier", "brier"), ("accuracy", "accuracy"))
+        for name, key in (
+            ("NLL", "nll"),
+            ("ECE (15 equal-width bins)", "ece"),
+            ("Brier", "brier"),
+            ("accuracy", "accuracy"),
+        )
     ]
     show_table(
         f"{content['method']}: {_learnt(content['parameters'])}; "
@@ -137,4 +140,6 @@ def _table(content: dict[str, Any]) -> None:
 
 
 def _learnt(parameters: dict[str, Any]) -> str:
-    return ", ".join(f"{k} = {v:.4f}" if isinstance(v, float) else f"{k} = {v}" for k, v in parameters.items() if v is not None)
+    return ", ".join(
+        f"{k} = {v:.4f}" if isinstance(v, float) else f"{k} = {v}" for k, v in parameters.items() if v is not None
+    )

@@ -41,7 +41,9 @@ def explain(
     masks: Annotated[int | None, typer.Option(min=1, help="rise: number of masks (4000).")] = None,
     grid: Annotated[int | None, typer.Option(min=1, help="rise: cells along an axis of the grid (7).")] = None,
     keep: Annotated[float | None, typer.Option(help="rise: probability that a cell is kept (0.5).")] = None,
-    layer: Annotated[str | None, typer.Option(help="gradcam: a layer by name; by default the last convolutional one.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="gradcam: a layer by name; by default the last convolutional one.")
+    ] = None,
     target: Target = None,
     limit: Limit = None,
     seed: Seed = 0,
@@ -55,13 +57,13 @@ def explain(
 
     from c2i_fast.attribution.run import INDEX, explain_images
     from c2i_fast.metrics.target import check_rule
-    from c2i_fast.results.files import claim_output
+    from c2i_fast.results.files import claim_output, is_empty_folder
 
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
     rule = check_rule(target or "top1")
     claim_output(out, force=force or resume)
-    if out.exists() and not (out / INDEX).exists() and any(out.iterdir()):
+    if out.exists() and not is_empty_folder(out) and not (out / INDEX).exists():
         raise InputError(f"{out} holds other files than maps; choose another --out")
     classifier = model.load(say, seed)
     source = open_source(images, classifier, say, limit)
@@ -94,7 +96,9 @@ def explain(
     show_json(report.to_dict()) if talk.json else _table(report.to_dict())
 
 
-def _prepare(classifier: Any, engine: EngineOptions, names: list[str], options: dict[str, Any], seed: int, say: Any) -> Any:
+def _prepare(
+    classifier: Any, engine: EngineOptions, names: list[str], options: dict[str, Any], seed: int, say: Any
+) -> Any:
     """Returns the passes (None where no method needs a target) and the methods."""
     from c2i_fast.attribution import METHODS
     from c2i_fast.attribution.base import Context

@@ -63,7 +63,9 @@ class ModelOptions:
         from c2i_fast.models.preprocess import preprocessing_from_options
 
         if self.model is None:
-            raise UsageError("MODEL is missing: a .onnx or .pt2 file, torchvision:NAME, timm:NAME or package.module:callable")
+            raise UsageError(
+                "MODEL is missing: a .onnx or .pt2 file, torchvision:NAME, timm:NAME or package.module:callable"
+            )
         names = ("size", "crop", "mean", "std", "bgr", "drop_class", "outputs", "recipe")
         classifier = load_classifier(
             self.model,
@@ -84,9 +86,9 @@ class EngineOptions:
     """What runs the graph. None means: the default, or on --resume what the run was begun with."""
 
     engine: Annotated[str | None, typer.Option(help="auto (default), onnxruntime, openvino or torch.")] = None
-    precision: Annotated[
-        str | None, typer.Option(help="fp32 (default), or bf16: an estimate of the fp32 answer.")
-    ] = None
+    precision: Annotated[str | None, typer.Option(help="fp32 (default), or bf16: an estimate of the fp32 answer.")] = (
+        None
+    )
     device: Annotated[str | None, typer.Option(help="auto (default) or cpu.")] = None
     batch_size: Annotated[int | None, typer.Option(min=1, help="Masked images in one engine batch.")] = None
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default all cores.")] = None
@@ -98,10 +100,6 @@ class EngineOptions:
         precision = self.precision or "fp32"
         known = dict.fromkeys(p for all_ in PRECISIONS.values() for p in all_)
         choice("--precision", precision, tuple(known))
-        contract = classifier.contract
-        elements = contract.channels
-        for size in contract.space:
-            elements *= size or 1
         return choose_engine(
             self.engine or "auto",
             precision=precision,  # type: ignore[arg-type]
@@ -109,7 +107,7 @@ class EngineOptions:
             threads=self.threads,
             batch_size=self.batch_size,
             has_module=classifier.module is not None,
-            passes_elements=elements,
+            passes_elements=classifier.contract.elements,
         )
 
 
@@ -149,7 +147,7 @@ def open_source(images: str, classifier: Classifier, say: Callable[[str], None],
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
     """Returns the command as Typer wants it: every field of a dataclass argument is an option of its own."""
     hints = get_type_hints(command, include_extras=True)
-    groups = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
     parameters: list[inspect.Parameter] = []
     for parameter in inspect.signature(command).parameters.values():
         group = groups.get(parameter.name)

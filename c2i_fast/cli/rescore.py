@@ -21,7 +21,8 @@ def rescore(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory scored with --keep-logits.")],
     calibrator: Annotated[Path, typer.Option(help="A calibrator file.")],
     readout: Annotated[
-        list[str] | None, typer.Option(help="raw, calibrated, logit or sigmoid (repeatable); default raw and calibrated.")
+        list[str] | None,
+        typer.Option(help="raw, calibrated, logit or sigmoid (repeatable); default raw and calibrated."),
     ] = None,
     force: Force = False,
 ) -> None:

@@ -55,7 +55,9 @@ def score(
     ] = None,
     readout: Annotated[
         list[str] | None,
-        typer.Option(help="raw, calibrated, logit or sigmoid (repeatable); default raw, and calibrated where possible."),
+        typer.Option(
+            help="raw, calibrated, logit or sigmoid (repeatable); default raw, and calibrated where possible."
+        ),
     ] = None,
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator file, for a model that carries none.")] = None,
     target: Target = None,
@@ -90,9 +92,9 @@ def score(
         overrides=_overrides(set_ or [], target),
         readouts=tuple(readout) if readout else None,
         controls=controls or None,
-        engine=engine.engine,
+        engine=None if engine.engine == "auto" else engine.engine,
         precision=engine.precision,
-        device=engine.device,
+        device=None if engine.device == "auto" else engine.device,
         threads=engine.threads,
         batch_size=engine.batch_size,
         passes_per_part=part_passes,

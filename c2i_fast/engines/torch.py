@@ -41,7 +41,7 @@ class TorchSession:
 
 
 def _writable(array: Any) -> Any:
-    """torch warns about read-only arrays although nothing here writes to them."""
+    """PyTorch warns about read-only arrays although nothing here writes to them."""
     return array if array.flags.writeable else np.array(array)
 
 

@@ -186,7 +186,9 @@ def _dress(
         logits, probabilities = _per_plan(build, inputs, per_plan, contract.classes, logits, probabilities)
     _name(build)
     shape = ("N", "S") if per_plan else (contract.batch or "N",)
-    outputs = [_output(v, n, *shape, contract.classes) for v, n in ((logits, "logits"), (probabilities, "probabilities"))]
+    outputs = [
+        _output(v, n, *shape, contract.classes) for v, n in ((logits, "logits"), (probabilities, "probabilities"))
+    ]
     body = list(graph)
     graph.remove(body)
     initializers = [*graph.initializers.values(), *build.tape.initializers]

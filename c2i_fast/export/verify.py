@@ -139,9 +139,7 @@ def _reference(classifier: Classifier) -> Callable[[Floats], Doubles]:
     return logits
 
 
-def _compare(
-    answers: dict[str, Floats], logits: Doubles, expected: Doubles, path: Path
-) -> tuple[float, float, float]:
+def _compare(answers: dict[str, Floats], logits: Doubles, expected: Doubles, path: Path) -> tuple[float, float, float]:
     got, got_p = answers["logits"].astype(np.float64), answers["probabilities"].astype(np.float64)
     if not (np.isfinite(got).all() and np.isfinite(got_p).all()):
         raise ContractError(f"{path.name} answers NaN or infinity on ordinary images; nothing was written")

@@ -10,10 +10,14 @@ from c2i_fast.errors import InputError
 from c2i_fast.metrics.target import check_rule
 from c2i_fast.perturb.baseline import BASELINES
 from c2i_fast.registry import Registry
-from c2i_fast.types import CurveProtocol
+from c2i_fast.types import CurveProtocol, End, Order
 
 Preset = Mapping[str, CurveProtocol]
 PRESETS: Registry[Preset] = Registry("preset")
+
+
+_ORDERS: tuple[tuple[str, Order], ...] = (("", "morf"), ("-lerf", "lerf"))
+_STARTS: tuple[tuple[str, End], ...] = (("deletion", "image"), ("insertion", "baseline"))
 
 
 def _four_curves(preset: str, insertion: Mapping[str, Any], **common: Any) -> Preset:
@@ -26,8 +30,8 @@ def _four_curves(preset: str, insertion: Mapping[str, Any], **common: Any) -> Pr
             start=start,
             **{**common, **(insertion if metric == "insertion" else {})},
         )
-        for suffix, order in (("", "morf"), ("-lerf", "lerf"))
-        for metric, start in (("deletion", "image"), ("insertion", "baseline"))
+        for suffix, order in _ORDERS
+        for metric, start in _STARTS
     }
 
 
@@ -72,10 +76,13 @@ def protocol_for(preset: str, curve: str, overrides: Mapping[str, str] | None = 
     protocol, overrides = table[curve], dict(overrides or {})
     if {"intervals", "pixels_per_step"} <= set(overrides):
         raise InputError("intervals and pixels_per_step both say how long a step is; set one of them")
+    idle = "intervals" if overrides.get("counts", "pixels") == "pixels" else "pixels_per_step"
+    if "counts" in overrides and idle in overrides:
+        raise InputError(f"counts={overrides['counts']} has no use for {idle}; leave one of them out")
     changes = {name: _parse(name, text) for name, text in sorted(overrides.items())}
     if "intervals" in changes and protocol.counts == "pixels":
-        changes |= {"counts": "equal", "pixels_per_step": None}
-    if "pixels_per_step" in changes:
+        changes = {"counts": "equal", "pixels_per_step": None} | changes
+    if "pixels_per_step" in changes or changes.get("counts") == "pixels":
         changes |= {"counts": "pixels", "intervals": None}
     suffix = "".join(f"+{name}={overrides[name]}" for name in sorted(overrides))
     return replace(protocol, **changes, name=protocol.name + suffix)
@@ -100,5 +107,3 @@ def _parse(name: str, text: str) -> Any:
     if text not in allowed or text == "list":
         raise InputError(f"{name} must be one of {', '.join(a for a in allowed if a != 'list')}; got {text!r}")
     return text
-
-

@@ -73,7 +73,7 @@ def _confined(name: str, path: Path | None, location: str) -> Path:
     data = (path.parent / location).resolve()
     if not location or os.path.isabs(location) or not data.is_relative_to(folder):
         raise InputError(
-            f"{name}: external data {location!r} lies outside the folder of the graph; "
+            f"{name}: external data {location!r} is not named relative to the graph, or lies outside its folder; "
             "put the data file itself (no link) beside it"
         )
     if not data.is_file():

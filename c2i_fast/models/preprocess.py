@@ -120,7 +120,7 @@ def load_recipe(path: str | Path) -> Preprocessing:
         raise InputError(f"{path}: {error}") from error
 
 
-def _typed(key: str, value: Any) -> Any:  # noqa: ANN401 - TOML holds anything
+def _typed(key: str, value: Any) -> Any:
     """Returns a recipe's value as the field wants it; another kind is a `ValueError`."""
     if key == "size":
         sizes = [value, value] if _is_number(value, int) else value

@@ -65,7 +65,7 @@ def _run_exporter(
     program: torch.nn.Module | torch.export.ExportedProgram,
     images: tuple[torch.Tensor, ...],
     name: str,
-    **options: Any,  # noqa: ANN401
+    **options: Any,
 ) -> ir.Model:
     import torch
 
@@ -93,7 +93,7 @@ def _silence() -> Iterator[None]:
     logging.disable(logging.ERROR)
     try:
         with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink), warnings.catch_warnings():
-            pass
+            warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(before)

@@ -58,7 +58,7 @@ def _blur(image: Floats, preprocessing: Preprocessing) -> Floats:
     blurred = (image - mean) / std
     for axis in range(1, image.ndim):
         blurred = ndimage.convolve1d(blurred, blur_kernel(), axis=axis, mode="constant")
-    return blurred * std + mean
+    return np.asarray(blurred * std + mean, np.float32)
 
 
 BASELINES.add("mean", _mean, "the preprocessing mean: zero in the network's normalised space")

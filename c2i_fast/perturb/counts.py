@@ -31,8 +31,8 @@ def point_counts(protocol: CurveProtocol, elements: int, width: int) -> NDArray[
     rule, n = protocol.counts, protocol.intervals or 0
     if rule == "list":
         return _listed(protocol.count_list or (), elements)
-    if rule in ("pixels", "ceil-block"):
-        block = -(-elements // max(n, 1)) if rule == "ceil-block" else protocol.pixels_per_step or 8 * width
+    if rule == "pixels" or (rule == "ceil-block" and n):
+        block = -(-elements // n) if rule == "ceil-block" else protocol.pixels_per_step or 8 * width
         return np.minimum(np.arange(-(-elements // block) + 1, dtype=np.int64) * block, elements)
     if not 1 <= n <= elements:
         raise InputError(f"{n} intervals do not fit a map of {elements} elements; set intervals to 1..{elements}")

@@ -50,7 +50,9 @@ class ReferencePasses:
         """Raises an `InputError` unless every image has the shape the classifier takes."""
         wanted = (self.contract.channels, *self.contract.space)
         for image in images:
-            if len(image.shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, image.shape, strict=True)):
+            if len(image.shape) != len(wanted) or any(
+                w not in (None, s) for w, s in zip(wanted, image.shape, strict=True)
+            ):
                 shown = ", ".join("any" if w is None else str(w) for w in wanted)
                 raise InputError(f"the model takes images of shape ({shown}), got {image.shape}; see --size")
 

@@ -111,7 +111,7 @@ def plan_image(
         [0.0, 0.5, 1.0]
     """
     ledger = _Ledger()
-    baselines = {name: baseline_image(name, image, preprocessing) for name in {p.baseline for p in protocols}}
+    baselines = {name: baseline_image(name, image, preprocessing) for name in {p.canonical_baseline for p in protocols}}
     curves = []
     for method, saliency in maps.items():
         orders: dict[str, tuple[NDArray[np.intp], str, tuple[str, ...]]] = {}
@@ -120,7 +120,7 @@ def plan_image(
                 order = pixel_order(saliency, protocol.ties)
                 orders[protocol.ties] = order, _digest(order), map_warnings(saliency, order)
             order, digest, warnings = orders[protocol.ties]
-            fractions, passes = _request_curve(ledger, image, baselines[protocol.baseline], order, digest, protocol)
+            fractions, passes = _request_curve(ledger, image, baselines[protocol.canonical_baseline], order, digest, protocol)
             curves.append(
                 CurveRequest(method=method, protocol=protocol, fractions=fractions, passes=passes, warnings=warnings)
             )
@@ -173,9 +173,9 @@ def _request_curve(
     passes = np.empty(len(counts), np.int32)
     for step, count in enumerate(counts):
         removed = int(count) if from_image else elements - int(count)
-        key = (protocol.baseline, f"{digest}-{side}", removed)
+        key = (protocol.canonical_baseline, f"{digest}-{side}", removed)
         if removed == elements:
-            key = (protocol.baseline, "whole", 0)
+            key = (protocol.canonical_baseline, "whole", 0)
         if removed == 0:
             key = ("", "clean", 0)
         passes[step] = ledger.request(key, removed / elements, len(ledger.plans) - 1, step)

@@ -106,14 +106,14 @@ def check_estimate(
     """
     for first, second in reversals(low, full):
         raise ContractError(
-            f"in {precision} {first[0]} and {second[0]} change places ({first[1]}, {first[3]}); score in fp32, or accept "
-            "it with --allow-drift"
+            f"in {precision} {first[0]} and {second[0]} change places ({first[1]}, {first[3]}); "
+            "score in fp32, or accept it with --allow-drift"
         )
     limit = DRIFT[precision]
     worst = max(drifts(low, full), key=lambda drift: drift.share, default=None)
     if worst and worst.share > limit:
         method, metric, _, readout = worst.cell
         raise ContractError(
-            f"{precision} leaves {worst.share:.3f} of the spread between images uncertain ({method}, {metric}, {readout}; "
-            f"allowed {limit}); give more --fp32-images, score in fp32, or accept it with --allow-drift"
+            f"{precision} leaves {worst.share:.3f} of the spread between images uncertain "
+            f"({method}, {metric}, {readout}; allowed {limit}); give more --fp32-images, score in fp32, or accept it with --allow-drift"
         )

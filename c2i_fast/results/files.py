@@ -11,7 +11,7 @@ from typing import Any
 from c2i_fast.errors import InputError
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a name beside `path` and moves the result there; nothing is left behind when it fails."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -40,15 +40,20 @@ def read_json(path: Path, what: str) -> Any:
 
 
 def claim_output(path: Path, *, force: bool, what: str = "output") -> None:
-    """Checks, before any work, that `path` may be written: it is not there yet (or `force`), and its folder is writable.
+    """Checks, before any work, that `path` may be written: not there yet (or `force`), in a writable folder.
 
     Raises:
         InputError: It exists, or nothing can be written there.
     """
-    if path.exists() and not force:
+    if path.exists() and not force and not is_empty_folder(path):
         raise InputError(f"{what} {path} exists; choose another name or give --force to replace it")
     folder = path.parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"{what} {path} cannot be written: {folder} is not a writable folder")
+
+
+def is_empty_folder(path: Path) -> bool:
+    """Returns whether `path` is a folder with nothing in it; such a one may always be written into."""
+    return path.is_dir() and not any(path.iterdir())

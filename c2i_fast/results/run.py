@@ -1,8 +1,8 @@
 """The run directory: `run.json`, then parts of whole images in input order, each atomic, so that a kill loses one part.
 
-    run.json                      settings and provenance, written before the first part
-    scores/part-00000.parquet     one row for each image × method × metric × read-out
-    logits/part-00000.parquet     with --keep-logits: one row for each pass; curves-00000: which passes a curve is made of
+run.json                      settings and provenance, written before the first part
+scores/part-00000.parquet     one row for each image × method × metric × read-out
+logits/part-00000.parquet     with --keep-logits: one row for each pass; curves-00000: which passes a curve is made of
 """
 
 from __future__ import annotations

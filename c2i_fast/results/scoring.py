@@ -24,7 +24,7 @@ from c2i_fast.memory import as_calibrator
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.perturb.passes import GraphPasses
 from c2i_fast.results.estimate import FP32, SubsetSource, check_estimate, subset
-from c2i_fast.results.files import claim_output
+from c2i_fast.results.files import claim_output, is_empty_folder
 from c2i_fast.results.record import Totals, protocol_entry, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes
@@ -72,9 +72,8 @@ class RunRequest:
         """Returns the settings to score with: the stored ones when continuing, else those given over the defaults."""
         if self.continues:
             return self.given.continuing(RunSettings.from_dict(RunDirectory(self.out).manifest["settings"]))
-        empty = self.resume and (not self.out.exists() or not any(self.out.iterdir()))
-        claim_output(self.out, force=self.force or empty, what="run")
-        if self.out.exists() and not empty and not RunDirectory(self.out).exists() and any(self.out.iterdir()):
+        claim_output(self.out, force=self.force, what="run")
+        if self.out.exists() and not is_empty_folder(self.out) and not RunDirectory(self.out).exists():
             raise InputError(f"{self.out} holds other files than a run; choose another --out")
         return self.given.filled(DEFAULTS)
 
@@ -192,6 +191,7 @@ class Scoring:
             device=self.engine.config.device,
             threads=self.engine.config.threads,
             batch_size=self.engine.config.batch_size,
+            readouts=self.task.readouts,
         )
         return {
             "c2i_fast": {"run": 1},
@@ -252,9 +252,6 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
 
 
 def _engine(settings: RunSettings, classifier: Classifier) -> EngineChoice:
-    elements = classifier.contract.channels
-    for size in classifier.contract.space:
-        elements *= size or 1
     return choose_engine(
         settings.engine or "auto",
         precision=settings.precision or "fp32",  # type: ignore[arg-type]
@@ -262,11 +259,13 @@ def _engine(settings: RunSettings, classifier: Classifier) -> EngineChoice:
         threads=settings.threads,
         batch_size=settings.batch_size,
         has_module=classifier.module is not None,
-        passes_elements=elements,
+        passes_elements=classifier.contract.elements,
     )
 
 
-def _hashes(classifier: Classifier, source: ImageSource, maps: Mapping[str, MapSource], task: ScoreTask) -> dict[str, Any]:
+def _hashes(
+    classifier: Classifier, source: ImageSource, maps: Mapping[str, MapSource], task: ScoreTask
+) -> dict[str, Any]:
     import hashlib
 
     from c2i_fast.calibration.spec import calibrator_hash
@@ -293,5 +292,3 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-

@@ -67,22 +67,28 @@ def test_external_data_in_a_folder_below_is_fine(tmp_path):
     assert len(read_onnx(path)[0].graph.initializers) == 3
 
 
-@pytest.mark.parametrize("kind", ["absolute", "parent", "link", "linked folder", "empty"])
+@pytest.mark.parametrize("kind", ["absolute", "absolute inside", "parent", "link", "linked folder", "empty"])
 def test_external_data_outside_the_folder_is_refused(tmp_path, kind):
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()
     outside.mkdir()
     secret = outside / "secret.bin"
     location = {
-        "absolute": str(secret), "parent": "../outside/secret.bin", "link": "net.data", "linked folder": "w/secret.bin",
+        "absolute": str(secret),
+        "absolute inside": str(inside / "net.data"),
+        "parent": "../outside/secret.bin",
+        "link": "net.data",
+        "linked folder": "w/secret.bin",
         "empty": "",
-    }[kind]  # fmt: skip
+    }[kind]
     path = graphs.with_external_data(inside / "net.onnx", location, content_at=secret)
+    if kind == "absolute inside":
+        (inside / "net.data").write_bytes(secret.read_bytes())
     if kind == "link":
         os.symlink(secret, inside / "net.data")
     if kind == "linked folder":
         os.symlink(outside, inside / "w")
-    with pytest.raises(InputError, match="lies outside the folder of the graph"):
+    with pytest.raises(InputError, match="is not named relative to the graph, or lies outside its folder"):
         read_onnx(path)
 
 
@@ -96,7 +102,7 @@ def test_external_data_hidden_in_a_constant_is_found(tmp_path):
     graph.nodes.insert(0, helper.make_node("Constant", [], ["hidden"], value=tensor))
     graph.add("Add", "hidden", to="scores")
     (tmp_path / "inside").mkdir()
-    with pytest.raises(InputError, match=r"secret\.bin' lies outside"):
+    with pytest.raises(InputError, match=r"secret\.bin' is not named relative to the graph, or lies outside"):
         read_onnx(_saved(tmp_path / "inside" / "net.onnx", graph))
 
 

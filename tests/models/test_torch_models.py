@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections import namedtuple
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_the_export_says_nothing_and_nothing_about_its_author(capfd):
     assert not [word for word in (b"stack_trace", b".py", b"pkg.", b"pytorch", b"nets") if word in content]
     assert not backbone.metadata_props
     assert not any(node.metadata_props or node.doc_string for node in backbone.graph)
+
+
+@pytest.mark.slow
+def test_a_warning_while_tracing_is_not_passed_on():
+    def warn(answer):
+        warnings.warn("tracing is slow", stacklevel=1)
+        return answer
+
+    with pytest.warns(UserWarning, match="tracing is slow"):  # the network's own, when it is run
+        classifier = load_classifier(nets.Wrapped(warn), preprocessing=EIGHT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(classifier.backbone().graph) > 0
 
 
 @pytest.mark.slow

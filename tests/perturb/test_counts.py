@@ -98,9 +98,14 @@ def test_counts_are_exact_for_sizes_whose_products_exceed_32_bits():
     assert counts("equal", elements, "baseline", intervals=999)[998] == -(-998 * elements // 999)
 
 
-@pytest.mark.parametrize("rule", ["equal", "floor"])
-@pytest.mark.parametrize(("intervals", "elements"), [(17, 16), (2, 1), (None, 16), (0, 16)])
-def test_more_intervals_than_elements_is_an_error_that_says_what_fits(rule, intervals, elements):
+@pytest.mark.parametrize(
+    ("rule", "intervals", "elements"),
+    [
+        *[(rule, n, u) for rule in ("equal", "floor") for n, u in ((17, 16), (2, 1))],
+        *[(rule, n, 16) for rule in ("equal", "floor", "ceil-block") for n in (None, 0)],
+    ],
+)
+def test_no_intervals_or_more_than_elements_is_an_error_that_says_what_fits(rule, intervals, elements):
     with pytest.raises(InputError, match=rf"set intervals to 1\.\.{elements}"):
         counts(rule, elements, intervals=intervals)
 

@@ -335,7 +335,12 @@ def test_spread_is_one_matrix_an_axis(grid):
 @pytest.mark.parametrize(("implementation", "engine"), PAIRS)
 @pytest.mark.parametrize(
     ("channels", "space", "preprocessing", "batch"),
-    [(3, (9, 7), RGB, None), (3, (6, 5), CAFFE, None), (2, (17,), Preprocessing(mean=(0.2,)), None), (3, (9, 7), RGB, 4)],
+    [
+        (3, (9, 7), RGB, None),
+        (3, (6, 5), CAFFE, None),
+        (2, (17,), Preprocessing(mean=(0.2,)), None),
+        (3, (9, 7), RGB, 4),
+    ],
     ids=["rgb", "caffe", "signal", "fixed batch"],
 )
 def test_a_convolutional_net_answers_what_loops_compute(implementation, engine, channels, space, preprocessing, batch):
@@ -349,7 +354,9 @@ def test_a_convolutional_net_answers_what_loops_compute(implementation, engine, 
     wired = nets.conv_weights(channels, len(space), 5 + preprocessing.drop_class, 3)
     expected = []
     for p, s in work:
-        image = normalised(masked_by_definition(plans[p], s)[None], _whole(classifier.contract)).reshape(channels, *space)
+        image = normalised(masked_by_definition(plans[p], s)[None], _whole(classifier.contract)).reshape(
+            channels, *space
+        )
         expected.append(nets.conv_logits(image, wired)[preprocessing.drop_class :])
     scale = np.abs(expected).max()
     np.testing.assert_allclose(passes.select(plans, work), expected, rtol=0, atol=1e-5 * scale)
