@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -87,13 +86,12 @@ def _run_exporter(
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Holds back what the exporter prints, warns and logs: a failure is raised, the rest is for its developers."""
+    """Holds back what the exporter prints and logs: a failure is raised, the rest is for its developers."""
     sink = io.StringIO()
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             yield
     finally:
         logging.disable(before)

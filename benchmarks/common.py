@@ -1,0 +1,208 @@
+"""What the benchmarks share: cases with their assets, maps on disk, workloads, and how results are printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # the checkout these files belong to, installed or not
+
+from c2i_fast.bench.environment import environment  # noqa: E402
+from c2i_fast.bench.scoring import scoring_task, smooth_noise  # noqa: E402
+from c2i_fast.bench.timing import neighbours  # noqa: E402
+from c2i_fast.calibration.temperature import Temperature  # noqa: E402
+from c2i_fast.cli.render import show_table  # noqa: E402
+from c2i_fast.data.images import open_images  # noqa: E402
+from c2i_fast.data.map_source import FolderMaps, MapSource  # noqa: E402
+from c2i_fast.data.source import ImageSource  # noqa: E402
+from c2i_fast.engines.select import choose_engine  # noqa: E402
+from c2i_fast.export.open import GraphOpener  # noqa: E402
+from c2i_fast.models import Classifier, load_classifier  # noqa: E402
+from c2i_fast.models.preprocess import preprocessing_from_options  # noqa: E402
+from c2i_fast.perturb.passes import GraphPasses  # noqa: E402
+from c2i_fast.score import ScoreTask  # noqa: E402
+from c2i_fast.types import EngineConfig  # noqa: E402
+
+ASSETS = ROOT.parent / "shared" / "assets"
+THREADS = 2
+
+
+class Skip(Exception):
+    """A benchmark cannot be run here, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A network and the images it is scored on.
+
+    Attributes:
+        images: a source; None where only the network is asked for.
+        count: how many images a full run scores.
+        temperature: of the calibrated read-out; its value has no bearing on speed.
+    """
+
+    name: str
+    model: str
+    images: str | None
+    recipe: str | None = None
+    random_weights: bool = False
+    count: int = 64
+    temperature: float = 1.5
+
+    def classifier(self) -> Classifier:
+        """Returns the network, or skips where its file is not there."""
+        if self.model.endswith(".onnx"):
+            _need(self.model)
+        preprocessing = preprocessing_from_options(recipe=self.recipe) if self.recipe else None
+        return load_classifier(self.model, preprocessing=preprocessing, random_weights=self.random_weights)
+
+    def source(self, classifier: Classifier, limit: int) -> ImageSource:
+        """Returns the first so many images, read from disk whenever they are scored."""
+        if self.images is None:
+            raise Skip(f"case {self.name} needs --images")
+        contract = classifier.contract
+        return open_images(
+            _need(self.images),
+            preprocessing=contract.preprocessing,
+            channels=contract.channels,
+            classes=contract.classes,
+            limit=limit,
+        )
+
+    def task(self, classifier: Classifier) -> ScoreTask:
+        """Returns deletion, insertion and gap under `c2i` at 33 points a curve, raw and calibrated."""
+        return scoring_task(classifier.contract, Temperature.from_parameters({"temperature": self.temperature}))
+
+
+def _need(path: str) -> str:
+    if not Path(path).exists():
+        raise Skip(f"{path} is not there")
+    return path
+
+
+def _asset(*parts: str) -> str:
+    return str(ASSETS.joinpath(*parts))
+
+
+IMAGENET = _asset("images", "imagenet_val", "manifest.csv")
+CASES = {
+    case.name: case
+    for case in (
+        Case(
+            name="mobilenet",
+            model=_asset("models", "imagenet", "tf2_mobilenet_v2_1.0_224_ptq.onnx"),
+            recipe="mobilenet-tf",
+            images=IMAGENET,
+        ),
+        Case(
+            name="squeezenet",
+            model=_asset("models", "imagenet", "squeezenet_v1.1.onnx"),
+            recipe="caffe-bgr",
+            images=IMAGENET,
+        ),
+        Case(
+            name="cifar",
+            model=_asset("models", "cifar10", "resnet20.onnx"),
+            recipe="cifar10-imagenet-stats",
+            images=_asset("images", "cifar10_test.npz"),
+            count=480,
+        ),
+        Case(name="resnet50", model="torchvision:resnet50", random_weights=True, images=IMAGENET, count=16),
+    )
+}
+
+
+def arguments(doc: str, **defaults: Any) -> argparse.ArgumentParser:
+    """Returns a parser with what all benchmarks take; `defaults` change theirs."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=list(CASES), help="a network (repeatable)")
+    parser.add_argument("--model", help="a MODEL of your own instead, with --images and, if it is bare, --recipe")
+    parser.add_argument("--recipe", help="its preprocessing, a TOML file or a shipped recipe")
+    parser.add_argument("--images", help="its images, a folder, CSV or .npz")
+    parser.add_argument("--threads", type=int, default=THREADS, help="of every engine and peer (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="timed in turns (%(default)s)")
+    parser.add_argument("--limit", type=int, help="images of a full run")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: the numbers mean nothing")
+    parser.set_defaults(**defaults)
+    return parser
+
+
+def chosen_cases(options: argparse.Namespace, default: Sequence[str]) -> list[Case]:
+    """Returns the cases asked for, with their image counts."""
+    if options.model:
+        cases = [Case(name="given", model=options.model, recipe=options.recipe, images=options.images)]
+    else:
+        cases = [CASES[name] for name in options.case or default]
+    limit = options.limit or (2 if options.quick else None)
+    return [replace(case, count=limit) if limit else case for case in cases]
+
+
+def engine_config(
+    classifier: Classifier, engine: str, precision: str, threads: int, batch_size: int | None = None
+) -> EngineConfig:
+    """Returns how `score` would run this classifier: the default batch unless one is given."""
+    elements = classifier.contract.channels * int(np.prod([size or 1 for size in classifier.contract.space]))
+    return choose_engine(
+        engine,
+        precision=precision,  # type: ignore[arg-type]
+        threads=threads,
+        batch_size=batch_size,
+        has_module=classifier.module is not None,
+        passes_elements=elements,
+    ).config
+
+
+def open_passes(classifier: Classifier, config: EngineConfig, task: ScoreTask) -> GraphPasses:
+    """Returns the passes with their graphs open."""
+    passes = GraphPasses(GraphOpener(classifier, config), classifier.contract, config.batch_size)
+    passes.warm_up(task.protocols)
+    return passes
+
+
+def write_maps(ids: Sequence[str], space: tuple[int, ...], folder: Path) -> dict[str, MapSource]:
+    """Writes one random smooth map an image, at the network's size, and returns them as `score --maps` reads them."""
+    for number, name in enumerate(ids):
+        path = folder / f"{name}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, smooth_noise(1, (1, *space), seed=number)[0, 0])
+    return {"map": FolderMaps("map", folder)}
+
+
+@contextmanager
+def watched(results: dict[str, Any]) -> Iterator[None]:
+    """Adds to the results how busy other processes kept the machine over the body."""
+    with neighbours() as others:
+        yield
+    results["busy_elsewhere"] = others.share
+
+
+def say(message: str) -> None:
+    """Prints a note or progress on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table on stderr."""
+    with redirect_stdout(sys.stderr):
+        show_table(title, columns, rows)
+
+
+def emit(name: str, options: argparse.Namespace, content: dict[str, Any]) -> None:
+    """Prints the JSON on stdout: what was asked, where, and what came out."""
+    where = environment(options.threads, "")
+    del where["precision_used"]  # differs from row to row
+    print(json.dumps({"benchmark": name, "options": vars(options), "environment": where, **content}, indent=2))
+
+
+def quartiles(values: Sequence[float]) -> str:
+    """Returns `median [least, most]`."""
+    return f"{np.median(values):.3f} [{min(values):.3f}, {max(values):.3f}]"
