@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
@@ -17,10 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the checkout these files belong to, installed or not
 
 from c2i_fast.bench.environment import environment  # noqa: E402
-from c2i_fast.bench.scoring import scoring_task, smooth_noise  # noqa: E402
+from c2i_fast.bench.scoring import Workload, scoring_task, smooth_noise  # noqa: E402
 from c2i_fast.bench.timing import neighbours  # noqa: E402
 from c2i_fast.calibration.temperature import Temperature  # noqa: E402
-from c2i_fast.cli.render import show_table  # noqa: E402
+from c2i_fast.cli.render import interval, show_table  # noqa: E402
 from c2i_fast.data.images import open_images  # noqa: E402
 from c2i_fast.data.map_source import FolderMaps, MapSource  # noqa: E402
 from c2i_fast.data.source import ImageSource  # noqa: E402
@@ -29,6 +30,10 @@ from c2i_fast.export.open import GraphOpener  # noqa: E402
 from c2i_fast.models import Classifier, load_classifier  # noqa: E402
 from c2i_fast.models.preprocess import preprocessing_from_options  # noqa: E402
 from c2i_fast.perturb.passes import GraphPasses  # noqa: E402
+from c2i_fast.results.estimate import FP32, SubsetSource, subset  # noqa: E402
+from c2i_fast.results.record import record  # noqa: E402
+from c2i_fast.results.run import MAIN, RunDirectory  # noqa: E402
+from c2i_fast.results.summary import summarise, table_rows, values_by_cell  # noqa: E402
 from c2i_fast.score import ScoreTask  # noqa: E402
 from c2i_fast.types import EngineConfig  # noqa: E402
 
@@ -36,7 +41,7 @@ ASSETS = ROOT.parent / "shared" / "assets"
 THREADS = 2
 
 
-class Skip(Exception):
+class SkipError(Exception):
     """A benchmark cannot be run here, and why."""
 
 
@@ -68,7 +73,7 @@ class Case:
     def source(self, classifier: Classifier, limit: int) -> ImageSource:
         """Returns the first so many images, read from disk whenever they are scored."""
         if self.images is None:
-            raise Skip(f"case {self.name} needs --images")
+            raise SkipError(f"case {self.name} needs --images")
         contract = classifier.contract
         return open_images(
             _need(self.images),
@@ -85,7 +90,7 @@ class Case:
 
 def _need(path: str) -> str:
     if not Path(path).exists():
-        raise Skip(f"{path} is not there")
+        raise SkipError(f"{path} is not there")
     return path
 
 
@@ -177,6 +182,44 @@ def write_maps(ids: Sequence[str], space: tuple[int, ...], folder: Path) -> dict
     return {"map": FolderMaps("map", folder)}
 
 
+def estimate(classifier: Classifier, config: EngineConfig, work: Workload, fp32_images: int) -> dict[str, Any]:
+    """Returns what low precision says of fp32: means corrected by a random subset scored in both, and its cost."""
+    exact = open_passes(classifier, replace(config, precision="fp32"), work.task)
+    chosen = SubsetSource(work.images, subset(work.images.ids, fp32_images, 0))
+    with tempfile.TemporaryDirectory(prefix="c2i-fast-bench-") as folder:
+        run = RunDirectory(Path(folder))
+        run.begin({"settings": {}}, replace=False)
+        low = record(run, work.images, work.maps, work.passes, work.task)
+        full = record(run, chosen, work.maps, exact, work.task, prefix=FP32)
+        tables = [values_by_cell(table_rows(run.read(prefix))) for prefix in (MAIN, FP32)]
+    return {
+        "fp32_images": full.images,
+        "fp32_passes": full.run,
+        "fp32_seconds": full.seconds,
+        "low_precision_passes": low.run,
+        "low_precision_seconds": low.seconds,
+        "scores": [row.to_dict() for row in summarise(*tables)],
+    }
+
+
+def show_estimate(title: str, found: dict[str, Any]) -> None:
+    """Prints the corrected means beside those of the low precision."""
+    show(
+        f"{title}: corrected to fp32 by {found['fp32_images']} of the images, {found['fp32_seconds']:.1f} s beside "
+        f"{found['low_precision_seconds']:.1f} s",
+        ("metric", "read-out", "low precision", "corrected"),
+        [
+            [
+                row["metric"],
+                row["readout"],
+                interval(row["mean"], row["ci95"]),
+                interval(row["corrected"]["mean"], row["corrected"]["ci95"]),
+            ]
+            for row in found["scores"]
+        ],
+    )
+
+
 @contextmanager
 def watched(results: dict[str, Any]) -> Iterator[None]:
     """Adds to the results how busy other processes kept the machine over the body."""
@@ -201,8 +244,3 @@ def emit(name: str, options: argparse.Namespace, content: dict[str, Any]) -> Non
     where = environment(options.threads, "")
     del where["precision_used"]  # differs from row to row
     print(json.dumps({"benchmark": name, "options": vars(options), "environment": where, **content}, indent=2))
-
-
-def quartiles(values: Sequence[float]) -> str:
-    """Returns `median [least, most]`."""
-    return f"{np.median(values):.3f} [{min(values):.3f}, {max(values):.3f}]"

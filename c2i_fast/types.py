@@ -245,6 +245,8 @@ class GraphContract:
     def from_json(cls, text: str) -> Self:
         """Returns the contract written by `to_json`; unknown keys and versions above 1 are a `ValueError`."""
         content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError(f"a contract is a JSON object, got {type(content).__name__}")
         unknown = set(content) - {f.name for f in fields(cls)}
         if content.get("version") != 1 or unknown:
             raise ValueError(f"contract version {content.get('version')!r} with unknown keys {sorted(unknown)}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.source import ImageSource
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.perturb.passes import GraphPasses
+from c2i_fast.results.estimate import SubsetSource
 from c2i_fast.results.record import Totals, record
 from c2i_fast.results.run import RunDirectory
 from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols
@@ -81,6 +82,10 @@ class Workload:
     maps: Mapping[str, MapSource]
     passes: GraphPasses
     task: ScoreTask
+
+    def only(self, ids: Iterable[str]) -> Workload:
+        """Returns the part of it with these images."""
+        return replace(self, images=SubsetSource(self.images, frozenset(ids)))
 
     def score(self) -> Totals:
         """Scores everything into a run directory that is thrown away, and returns its totals."""

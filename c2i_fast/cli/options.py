@@ -60,16 +60,23 @@ class ModelOptions:
     def load(self, say: Callable[[str], None], seed: int = 0) -> Classifier:
         """Returns the classifier, after saying its notes."""
         from c2i_fast.models import load_classifier
+        from c2i_fast.models.named_models import check_weights_given, describe
         from c2i_fast.models.preprocess import preprocessing_from_options
 
         if self.model is None:
             raise UsageError(
                 "MODEL is missing: a .onnx or .pt2 file, torchvision:NAME, timm:NAME or package.module:callable"
             )
+        named = self.model.startswith(("torchvision:", "timm:"))
+        if named:
+            check_weights_given(self.model, self.weights, self.random_weights, self.download)
         names = ("size", "crop", "mean", "std", "bgr", "drop_class", "outputs", "recipe")
         classifier = load_classifier(
             self.model,
-            preprocessing=preprocessing_from_options(**{name: getattr(self, name) for name in names}),
+            preprocessing=preprocessing_from_options(
+                **{name: getattr(self, name) for name in names},
+                base=(lambda: describe(str(self.model)).preprocessing) if named else None,
+            ),
             weights=self.weights,
             random_weights=self.random_weights,
             download=self.download,

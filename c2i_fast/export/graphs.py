@@ -161,7 +161,11 @@ def _spread(build: _Builder, grids: ir.Value, matrices: list[ir.Value]) -> ir.Va
 
 def _flatten(build: _Builder, masked: ir.Value, contract: GraphContract) -> ir.Value:
     """(N, S, C, *space) → (N·S, C, *space), under the backbone's input name."""
-    shape = build.ints(-1, contract.channels, *(s or 0 for s in contract.space))
+    if None in contract.space:
+        image = build.op("Slice", build.op("Shape", masked), build.ints(2), build.ints(np.iinfo(np.int64).max))
+        shape = build.op("Concat", build.ints(-1), image, axis=0)
+    else:
+        shape = build.ints(-1, contract.channels, *(s for s in contract.space if s))
     return build.op("Reshape", masked, shape, name=NORMALISED)
 
 

@@ -58,11 +58,13 @@ def preprocessing_from_options(
     drop_class: int | None = None,
     outputs: str | None = None,
     recipe: str | Path | None = None,
+    base: Callable[[], Preprocessing] | None = None,
 ) -> Preprocessing | None:
     """Returns what the flags say, over what the recipe says; None when nothing was given.
 
     Every argument is the flag of its name, as text where the flag takes a list; None means it was not given. `recipe`
-    is the path of a TOML file, or the name of a shipped recipe.
+    is the path of a TOML file, or the name of a shipped recipe. `base` is what the flags change where no recipe is
+    given: the library's own preprocessing of a named model.
     """
     flags = {
         "size": None if size is None else parse_size(size),
@@ -76,9 +78,9 @@ def preprocessing_from_options(
     given = {key: value for key, value in flags.items() if value is not None}
     if recipe is None and not given:
         return None
-    base = {} if recipe is None else asdict(load_recipe(find_recipe(recipe)))
+    below = load_recipe(find_recipe(recipe)) if recipe is not None else base() if base else Preprocessing()
     try:
-        return _build(base | given)
+        return _build(asdict(below) | given)
     except ValueError as error:
         raise UsageError(f"preprocessing options: {error}") from error
 

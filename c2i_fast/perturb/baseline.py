@@ -47,7 +47,7 @@ def blur_kernel() -> Floats:
 
     delta = np.zeros(BLUR_LENGTH)
     delta[BLUR_LENGTH // 2] = 1
-    return ndimage.gaussian_filter1d(delta, BLUR_SIGMA).astype(np.float32)
+    return np.asarray(ndimage.gaussian_filter1d(delta, BLUR_SIGMA), np.float32)
 
 
 def _blur(image: Floats, preprocessing: Preprocessing) -> Floats:

@@ -82,7 +82,7 @@ def test_the_cut_points_exist_once_and_every_name_is_unique(net, kind):
     graph = graph_of(classifier, kind, Temperature.from_parameters({"temperature": 0.1})).graph
     values = Counter(value.name for node in graph for value in node.outputs)
     values.update(value.name for value in graph.inputs)
-    values.update(graph.initializers)
+    values.update(list(graph.initializers))
     assert values["normalised"] == values["network_output"] == 1
     assert [name for name, count in values.items() if count > 1] == []
     assert None not in values
