@@ -2,11 +2,11 @@
 
     efficiency = masked images scored per second ÷ images per second of the raw engine at its best batch size
 
-Numerator: images on disk → decoded and resized → ranked → planned → masked passes → raw and calibrated read-outs → Parquet
-on disk, by the functions the command uses: deletion, insertion and gap under `c2i`, 33 points a curve, 64 passes an
-image. Maps are .npy files at the network's size. Opening the engine is left out. Denominator: the fused graph in the same
-precision with as many threads, on random input made once. Both in turns, in one process; medians. `single` is one image
-alone, another one each time.
+Numerator: images on disk → decoded and resized → ranked → planned → masked passes → raw and calibrated read-outs →
+Parquet on disk, by the functions the command uses: deletion, insertion and gap under `c2i`, 33 points a curve, 64
+passes an image. Maps are .npy files at the network's size. Opening the engine is left out. Denominator: the fused graph
+in the same precision with as many threads, on random input made once. Both in turns, in one process; medians. `single`
+is one image alone, another one each time.
 
 In bf16 the scores estimate those of fp32; `estimate` scores a random subset in fp32 as well, apart from the timing, and
 gives the corrected means with their intervals.

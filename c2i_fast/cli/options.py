@@ -97,8 +97,8 @@ class EngineOptions:
         None
     )
     device: Annotated[str | None, typer.Option(help="auto (default) or cpu.")] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Masked images in one engine batch.")] = None
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default all cores.")] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, max=4096, help="Masked images in one engine batch.")] = None
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of the engine; default all cores.")] = None
 
     def choose(self, classifier: Classifier) -> EngineChoice:
         """Returns the engine's configuration and why it was taken."""

@@ -82,7 +82,7 @@ def protocol_for(preset: str, curve: str, overrides: Mapping[str, str] | None = 
     changes = {name: _parse(name, text) for name, text in sorted(overrides.items())}
     if "intervals" in changes and protocol.counts == "pixels":
         changes = {"counts": "equal", "pixels_per_step": None} | changes
-    if "pixels_per_step" in changes or changes.get("counts") == "pixels":
+    if "pixels_per_step" in overrides or overrides.get("counts") == "pixels":
         changes |= {"counts": "pixels", "intervals": None}
     suffix = "".join(f"+{name}={overrides[name]}" for name in sorted(overrides))
     return replace(protocol, **changes, name=protocol.name + suffix)
