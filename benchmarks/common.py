@@ -85,7 +85,11 @@ class Case:
 
     def task(self, classifier: Classifier) -> ScoreTask:
         """Returns deletion, insertion and gap under `c2i` at 33 points a curve, raw and calibrated."""
-        return scoring_task(classifier.contract, Temperature.from_parameters({"temperature": self.temperature}))
+        return scoring_task(classifier.contract, self.calibrator())
+
+    def calibrator(self) -> Temperature:
+        """Returns temperature scaling with the case's T."""
+        return Temperature.from_parameters({"temperature": self.temperature})
 
 
 def _need(path: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -156,48 +156,65 @@ def quantus(network: Counted, contract: GraphContract, data: Data, batch: int, s
 
 
 def flip(
-    network: torch.nn.Module, images: Floats, maps: Floats, targets: Any, batch: int, steps: int
+    network: torch.nn.Module,
+    images: Floats,
+    maps: Floats,
+    targets: Any,
+    batch: int,
+    steps: int,
+    softmax: bool = True,
 ) -> list[list[float]]:
-    """Returns PixelFlipping's curves, its first point after the first step."""
+    """Returns PixelFlipping's curves, whose first point comes after the first step."""
     from quantus import PixelFlipping
 
     metric = PixelFlipping(
         features_in_step=math.prod(images.shape[1:]) // steps, perturb_baseline=0.0, disable_warnings=True
     )
     curves: list[list[float]] = metric(
-        model=network, x_batch=images, y_batch=targets, a_batch=maps, batch_size=batch, channel_first=True, device="cpu"
+        model=network,
+        x_batch=images,
+        y_batch=targets,
+        a_batch=maps,
+        batch_size=batch,
+        softmax=softmax,
+        channel_first=True,
+        device="cpu",
     )
     return curves
 
 
 def check_curves(network: Counted, classifier: Classifier, config: EngineConfig, data: Data) -> dict[str, float]:
-    """Returns the largest difference between our curves and each peer's.
+    """Returns the largest difference between our curves and each peer's, as a share of our curves' range.
+
+    On logits: the probabilities of a network with random weights hardly move.
 
     Raises:
         ContractError: It exceeds 1e-4: they do not do the same, and nothing may be timed.
     """
     contract, few = classifier.contract, data.first(2)
-    task = scoring_task(contract, None)
+    task = replace(scoring_task(contract, None), readouts=("logit",))
     scored = _score(common.open_passes(classifier, config, task), task, few)
-    curves = {
-        name: np.stack([s.curve.values for image in scored for s in image.scores if s.curve and s.metric == name])
-        for name in ("deletion", "insertion")
-    }
-    normalised, maps = few.normalised(contract), few.maps[:, None]
     targets = np.array([image.target for image in scored])
-    deletion, insertion = _torchcam_curves(network, few, contract)
-    flipped = np.array(flip(network, normalised, maps, targets, len(few.maps), QUANTUS_STEPS))
+    deletion, insertion = (
+        np.stack([s.curve.values for image in scored for s in image.scores if s.curve and s.metric == name])
+        for name in ("deletion", "insertion")
+    )
+    theirs = _torchcam_curves(network, few, contract, targets)
+    images, maps = few.normalised(contract), few.maps[:, None]
+    flipped = np.array(flip(network, images, maps, targets, len(maps), QUANTUS_STEPS, softmax=False))
     found = {
-        "torchcam": max(_apart(deletion, curves["deletion"]), _apart(insertion, curves["insertion"])),
-        "Quantus": _apart(flipped[:, 2::3], curves["deletion"][:, 1:]),
+        "torchcam": max(_apart(theirs[0], deletion), _apart(theirs[1], insertion)),
+        "Quantus": _apart(flipped[:, 2::3], deletion[:, 1:]),
     }
     for peer, difference in found.items():
         if not difference <= TOLERANCE:
-            raise ContractError(f"{peer}'s curves differ from ours by {difference:.1e}: nothing is timed")
+            raise ContractError(
+                f"{peer}'s curves differ from ours by {difference:.1e} of their range: nothing is timed"
+            )
     return found
 
 
-def _torchcam_curves(network: Counted, data: Data, contract: GraphContract) -> tuple[Floats, Floats]:
+def _torchcam_curves(network: Counted, data: Data, contract: GraphContract, targets: Any) -> tuple[Floats, Floats]:
     from torchcam.metrics import DeletionInsertionMetric
 
     kept: list[Any] = []
@@ -209,15 +226,14 @@ def _torchcam_curves(network: Counted, data: Data, contract: GraphContract) -> t
             kept[:] = super()._compute_curves(*args, **options)
             return tuple(kept)
 
-    extractor = Precomputed(network, torch.from_numpy(data.maps))
-    metric = Keeping(extractor, partial(torch.softmax, dim=-1), steps=POINTS - 1)
+    metric = Keeping(Precomputed(network, torch.from_numpy(data.maps)), steps=POINTS - 1)
     with torch.no_grad():
-        metric.update(torch.from_numpy(data.normalised(contract)))
+        metric.update(torch.from_numpy(data.normalised(contract)), class_idx=targets.tolist())
     return kept[1].numpy(), kept[2].numpy()
 
 
 def _apart(first: Any, second: Doubles) -> float:
-    return float(np.abs(np.asarray(first, np.float64) - second).max())
+    return float(np.abs(np.asarray(first, np.float64) - second).max() / np.ptp(second))
 
 
 def wrapped(classifier: Classifier, config: EngineConfig) -> Counted:

@@ -13,7 +13,7 @@ results. Given to the peers: maps (their saliency methods cost nothing here), no
 network without the normalisation. torchcam runs deletion and insertion of 33 points each, 64 passes an image; Quantus
 flips channel values one by one, up to 96 passes an image (its curve then is our deletion at every third point); ours is
 deletion, insertion and gap, 64 passes an image. All do about the same number of passes, in turns; medians. Nothing is
-timed before the curves of two images agree to 1e-4.
+timed before the curves of two images agree: on logits, to 1e-4 of their range.
 
 The peers are no dependency of this project. With them in an environment of their own that sees this one's packages:
 
@@ -144,7 +144,7 @@ def _row(
         "setting": setting,
         "batches": {c.name: c.batch for c in contestants},
         "passes_per_s": rates,
-        "max_abs_difference": apart,
+        "curves_apart": apart,
         **found,
     }
 

@@ -183,3 +183,30 @@ def conv_logits(image: np.ndarray, weights_of_net: tuple[np.ndarray, ...]) -> np
         window = padded[(slice(None), *(slice(t, t + s) for t, s in zip(tap, space, strict=True)))]
         hidden += np.tensordot(kernel[(slice(None), slice(None), *tap)], window, (1, 0))
     return matrix @ np.maximum(hidden, 0).reshape(len(kernel), -1).mean(axis=1) + offset
+
+
+class NumpyPasses:
+    """Masked passes by definition over a NumPy function of one pixel image; remembers each call's work."""
+
+    def __init__(self, logits_of: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.logits_of = logits_of
+        self.calls: list[np.ndarray] = []
+
+    def select(self, plans, work) -> np.ndarray:
+        self.calls.append(np.array(work))
+        masked = (np.where(plans[p].step_map < step, plans[p].end, plans[p].start) for p, step in work)
+        return np.stack([self.logits_of(image) for image in masked]).astype(np.float32)
+
+    def blend(self, plans, grids, axes, work):
+        raise NotImplementedError
+
+    def direct(self, images):
+        return np.stack([self.logits_of(image) for image in images]).astype(np.float32)
+
+
+def smooth_function(shape: tuple[int, ...], classes: int = 4, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """A nonlinear function of one image (C, *space) to logits (K,), float64."""
+    rng = np.random.default_rng(seed)
+    size = int(np.prod(shape))
+    first, second = rng.normal(size=(6, size)) / np.sqrt(size), rng.normal(size=(classes, 6)) * 2
+    return lambda image: second @ np.tanh(4 * first @ image.ravel().astype(np.float64))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from c2i_fast import __version__
@@ -24,6 +23,16 @@ app = typer.Typer(
 )
 for command in (demo, calibrate, export, explain, score, rescore, bench, list_):
     command.register(app)
+
+
+# Typer brought click along as a package of its own first and inside itself later; both give this base.
+_WrongUsage: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+# What the disk or the file system says of a path of the user's; any other OSError is a bug of ours.
+_PATH_FAULTS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EMFILE),
+)
+_RESUMABLE = ("explain", "score")
 
 
 def _version(wanted: bool) -> None:
@@ -46,24 +55,36 @@ def main(arguments: list[str] | None = None) -> None:
 
     An error of ours is one line on stderr; a bug keeps its traceback.
     """
+    given = sys.argv[1:] if arguments is None else arguments
+    hint = "; go on with --resume" if given and given[0] in _RESUMABLE else ""
     try:
-        code = app(arguments, standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _say("interrupted", 130)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = _say("interrupted; a run goes on with --resume", 130)
+        code = app(given, prog_name="c2i-fast", standalone_mode=False)
+    except _WrongUsage as error:
+        code = _wrong_usage(error)
     except UsageError as error:
         code = _say(str(error), 2)
     except C2IError as error:
         code = _say(str(error), 1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        if error.errno not in _PATH_FAULTS:
             raise
-        code = _say(f"{error.strerror}: {error.filename or 'the output'}; a run goes on with --resume", 1)
+        code = _say(f"{error.filename or 'the output'}: {error.strerror}{hint}", 1)
+    except MemoryError as error:
+        code = _say(f"out of memory: {error or 'no more'}; give a smaller --batch-size{hint}", 1)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    if code == 130:
+        _say(f"interrupted{hint}", code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _wrong_usage(error: Any) -> int:
+    """Says in one line what the command line got wrong, and which --help to read."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return 2
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "c2i-fast"
+    return _say(f"{error.format_message().rstrip('.')}; see {command} --help", 2)
 
 
 def _say(message: str, code: int) -> int:

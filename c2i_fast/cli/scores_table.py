@@ -27,8 +27,17 @@ def show_scores(outcome: Outcome) -> None:
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")
     if outcome.estimate:
+        from c2i_fast.results.estimate import worst_drift
+
         e = outcome.estimate
         print(f"fp32 subset: {e.images} images, {e.run:,} passes, {e.seconds:.1f} s apart")
+        drift = worst_drift(outcome.low, outcome.full)
+        if drift:
+            method, metric, _, readout = drift.cell
+            print(
+                f"largest shift, taken back by the correction: {interval(drift.change.mean, drift.change.ci95)} "
+                f"({method}, {metric}, {readout}), {drift.share:.1%} of the spread between images"
+            )
     print(f"wrote {outcome.run.path}")
 
 

@@ -52,6 +52,8 @@ KeptImage = tuple[str, int, list[CurveRequest], Floats, np.ndarray]
 def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurveProtocol]) -> Iterator[KeptImage]:
     """Yields the images of one part; `protocols` are the run's, by curve name."""
     logits = pq.read_table(logits_path)
+    if not len(logits):  # a part of skipped images alone
+        return
     ids = np.asarray(logits["image"].to_pylist())
     fractions = logits["perturbed_fraction"].to_numpy()
     flat = logits["logits"].combine_chunks()

@@ -32,7 +32,10 @@ def rescore(
     """
     from c2i_fast.calibration.spec import calibrator_hash
 
-    manifest = run.manifest
+    manifest, infos = run.manifest, run.infos()
+    done = infos[-1].next if infos else 0
+    if done < manifest["images"]:
+        raise InputError(f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first")
     protocols = stored_protocols(manifest)
     task = ScoreTask(
         metrics=tuple(METRICS[name] for name in manifest["settings"]["metrics"]),

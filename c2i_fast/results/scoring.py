@@ -23,7 +23,7 @@ from c2i_fast.export.open import GraphOpener
 from c2i_fast.memory import as_calibrator
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.perturb.passes import GraphPasses
-from c2i_fast.results.estimate import FP32, SubsetSource, check_estimate, subset
+from c2i_fast.results.estimate import FP32, SubsetSource, check_estimate, subset, worst_drift
 from c2i_fast.results.files import claim_output, is_empty_folder
 from c2i_fast.results.record import Totals, protocol_entry, record
 from c2i_fast.results.run import PartInfo, RunDirectory
@@ -113,7 +113,9 @@ class Outcome:
         }
         if self.estimate:
             e = self.estimate
+            drift = worst_drift(self.low, self.full)
             content["estimate"] = {"images": e.images, "passes": e.run, "seconds": e.seconds}
+            content["estimate"]["worst_drift"] = drift.to_dict() if drift else None
         return content
 
     def check(self) -> None:

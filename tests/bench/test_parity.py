@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from c2i_fast.bench.parity import check_parity, probabilities, sample_work
@@ -21,6 +24,14 @@ class Broken:
 
     def run(self, feeds):
         return {name: self.change(value) for name, value in self.session.run(feeds).items()}
+
+
+def scaled(tiny, factor):
+    """The tiny net with its last layer shrunk."""
+    model = tiny.backbone().clone()
+    matrix = model.graph.initializers["matrix"]
+    matrix.const_value = ir.tensor(matrix.const_value.numpy() * np.float32(factor), name="matrix")
+    return replace(tiny, backbone=lambda: model)
 
 
 def parity(tiny, *, broken="", change=None, precision="fp32"):
@@ -53,6 +64,14 @@ def test_graphs_that_agree_pass(tiny):
 def test_a_wrong_answer_stops_everything(tiny, broken):
     with pytest.raises(ContractError, match="nothing is timed: probabilities differ"):
         parity(tiny, broken=broken, change=lambda z: z * np.float32(1.01))
+
+
+@pytest.mark.parametrize("broken", ["select", "fused"])
+def test_a_network_whose_probabilities_hardly_move_is_still_checked(tiny, broken):
+    flat = scaled(tiny, 1e-6)
+    assert parity(flat).max_abs_dprob < 1e-6
+    with pytest.raises(ContractError, match="of their range"):
+        parity(flat, broken=broken, change=lambda z: z[..., ::-1].copy())
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -90,6 +109,6 @@ def test_the_sample_holds_two_passes_of_each_image(tiny):
 
 
 def test_probabilities_are_softmax_or_sigmoid():
-    logits = np.array([[0.0, np.log(3.0)]], np.float32)
+    logits = np.array([[0.0, np.log(3.0)]])
     np.testing.assert_allclose(probabilities(logits, "softmax"), [[0.25, 0.75]], atol=1e-7)
     np.testing.assert_allclose(probabilities(logits, "sigmoid"), [[0.5, 0.75]], atol=1e-7)

@@ -27,7 +27,7 @@ def report(engine="onnxruntime", rate=100.0, precision="fp32", **changes):
         max_abs_dprob=1e-6,
         scorer=0.0,
         engine=1e-6,
-        max_abs_dlogit=1e-5,
+        dlogit_share=1e-6,
         images=32,
         passes=64,
         tolerance=1e-4,

@@ -1,0 +1,87 @@
+"""The scripts of benchmarks/ run, on a network of ours where they need one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
+
+
+def run(script, *options):
+    command = [sys.executable, str(BENCHMARKS / f"{script}.py"), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture
+def given(tiny_file, tmp_path):
+    """`--model`, `--recipe` and `--images` of the tiny net."""
+    recipe = tmp_path / "tiny.toml"
+    recipe.write_text("size = 16\nmean = 0.5\nstd = 0.25\n")
+    images = tmp_path / "images.npz"
+    np.savez(images, images=np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), np.uint8))
+    return "--model", tiny_file, "--recipe", recipe, "--images", images, "--threads", "1"
+
+
+def test_the_folder_is_no_package():
+    assert not (BENCHMARKS / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in BENCHMARKS.glob("*.py")))
+def test_every_script_says_what_it_asks_and_is_in_the_readme(script):
+    first = (BENCHMARKS / f"{script}.py").read_text(encoding="utf-8").partition("\n")[0]
+    assert first.startswith('"""')
+    assert f"{script}.py" in (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_ranking():
+    content, table = run("ranking", "--quick")
+    assert content["benchmark"] == "ranking"
+    assert content["rankings"]["pixel_order"]["ms_per_map"] > 0
+    assert "numpy stable argsort" in table
+
+
+@pytest.mark.slow
+def test_efficiency(given):
+    content, table = run("efficiency", "--quick", "--engine", "onnxruntime:fp32", *given)
+    (row,) = content["rows"]
+    assert row["efficiency"] == pytest.approx(row["passes_per_s"] / row["raw_images_per_s"])
+    assert (row["points_a_curve"], row["readouts"], row["images"]) == (33, ["raw", "calibrated"], 2)
+    assert [entry["batch"] for entry in row["raw"]] == [1, 8]
+    assert {"date", "cpu", "versions", "threads"} <= set(content["environment"])
+    assert "efficiency" in table
+
+
+@pytest.mark.slow
+def test_efficiency_in_low_precision_states_its_estimate(given):
+    pytest.importorskip("openvino")
+    content, table = run("efficiency", "--quick", "--engine", "openvino:bf16", *given)
+    found = content["rows"][0]["estimate"]
+    assert (found["fp32_images"], found["fp32_passes"]) == (2, 128)
+    assert {"mean", "ci95", "corrected"} <= set(found["scores"][0])
+    assert "corrected to fp32" in table
+
+
+@pytest.mark.slow
+def test_memory(given):
+    content, _ = run("memory", "--quick", *given)
+    (row,) = content["rows"]
+    assert [peak["images"] for peak in row["peaks"]] == [4, 8]
+    assert 0.5 < row["ratio"] < 2
+
+
+@pytest.mark.slow
+def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
+    content, notes = run("efficiency", "--quick", "--model", tmp_path / "absent.onnx")
+    assert "absent.onnx is not there" in content["rows"][0]["skipped"]
+    assert "skipped given" in notes
