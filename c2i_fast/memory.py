@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def score(
         passes_elements=first.size,
     )
     passes = GraphPasses(GraphOpener(classifier, choice.config), classifier.contract, choice.config.batch_size)
+    passes.check_shapes([first])
     clock = time.perf_counter()
     passes.warm_up(protocols)
     built = time.perf_counter()
@@ -152,8 +154,12 @@ def as_classifier(model: Any, preprocessing: Preprocessing | None, shape: tuple[
 
     if isinstance(model, Classifier):
         return model
-    if not isinstance(model, str | Path):
+    torch = sys.modules.get("torch")  # whoever has a module has imported it
+    if torch is not None and isinstance(model, torch.nn.Module):
+        from c2i_fast.models.torch_models import from_module
+
         preprocessing = replace(preprocessing or Preprocessing(), size=shape[1:])
+        return from_module(model, name=type(model).__name__, preprocessing=preprocessing, channels=shape[0])
     return load_classifier(model, preprocessing=preprocessing)
 
 

@@ -78,7 +78,14 @@ def test_values_cannot_be_changed_nor_grow_and_take_keywords_only(value):
 
 @pytest.mark.parametrize(
     ("shape", "step_shape"),
-    [((3, 4, 5), (1, 4, 5)), ((3, 4, 5), (3, 4, 5)), ((2, 7), (1, 7)), ((2, 7), (2, 7)), ((1, 1), (1, 1)), ((2, 3, 4, 5), (1, 3, 4, 5))],
+    [
+        ((3, 4, 5), (1, 4, 5)),
+        ((3, 4, 5), (3, 4, 5)),
+        ((2, 7), (1, 7)),
+        ((2, 7), (2, 7)),
+        ((1, 1), (1, 1)),
+        ((2, 3, 4, 5), (1, 3, 4, 5)),
+    ],
 )
 def test_plans_take_one_map_or_one_a_channel_at_any_rank(shape, step_shape):
     made = plan(start=np.zeros(shape, "f"), end=np.zeros(shape, "f"), step_map=np.zeros(step_shape, np.uint8))
@@ -221,7 +228,9 @@ FULL = GraphContract(
 )
 
 
-@pytest.mark.parametrize("contract", [FULL, GraphContract(channels=1, space=(7,), classes=3, preprocessing=Preprocessing())])
+@pytest.mark.parametrize(
+    "contract", [FULL, GraphContract(channels=1, space=(7,), classes=3, preprocessing=Preprocessing())]
+)
 def test_a_contract_survives_json(contract):
     text = contract.to_json()
     assert GraphContract.from_json(text) == contract
@@ -231,7 +240,12 @@ def test_a_contract_survives_json(contract):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"version": 2}, "version 2"), ({"version": None}, "version None"), ({"extra": 1}, "extra"), ({"version": "1"}, "version '1'")],
+    [
+        ({"version": 2}, "version 2"),
+        ({"version": None}, "version None"),
+        ({"extra": 1}, "extra"),
+        ({"version": "1"}, "version '1'"),
+    ],
 )
 def test_contracts_of_another_version_or_with_unknown_keys_are_refused(change, said):
     content = json.loads(FULL.to_json()) | change
@@ -254,7 +268,18 @@ def test_calibrators_are_known_by_what_they_can_do():
 
 
 def test_a_score_may_be_scalar_and_a_config_says_what_it_leaves_open():
-    row = Score(image="a", method="m", metric="x", protocol="p", protocol_hash="0", readout="raw", target=1, value=0.5, curve=None, passes=2)
+    row = Score(
+        image="a",
+        method="m",
+        metric="x",
+        protocol="p",
+        protocol_hash="0",
+        readout="raw",
+        target=1,
+        value=0.5,
+        curve=None,
+        passes=2,
+    )
     assert row.curve is None
     assert row.warnings == ()
     assert EngineConfig(engine="onnxruntime").threads is None

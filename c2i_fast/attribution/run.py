@@ -6,8 +6,10 @@ OUT/METHOD/<image id>.npy     one float32 map (*space) each, written atomically:
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 from c2i_fast.attribution import METHODS
 from c2i_fast.attribution.base import Context, Method
 from c2i_fast.data.source import Image, ImageSource, Skipped
-from c2i_fast.errors import InputError
+from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.target import target_class
 from c2i_fast.results.files import read_json, write_atomically, write_json
 from c2i_fast.types import Floats, MaskedPasses
@@ -113,14 +115,21 @@ def explain_images(
         on_images: told how many images are done since the last call.
     """
     entries = [{"name": m.name, "path": m.name, "options": dict(m.options)} for m in methods]
-    _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
+    begun = _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
     skipped: list[Skipped] = []
     stream = source.stream(workers=workers, on_error=on_error)
-    for batch in _batches(stream, skipped):
-        missing = [i for i in batch if any(not _path(out, m.name, i.id).exists() for m in methods)]
-        for shape in dict.fromkeys(i.pixels.shape for i in missing):
-            _explain_batch([i for i in missing if i.pixels.shape == shape], methods, out, passes, target)
-        on_images(len(batch))
+    try:
+        for batch in _batches(stream, skipped):
+            missing = [i for i in batch if any(not _path(out, m.name, i.id).exists() for m in methods)]
+            for shape in dict.fromkeys(i.pixels.shape for i in missing):
+                _explain_batch([i for i in missing if i.pixels.shape == shape], methods, out, passes, target)
+            on_images(len(batch))
+    except C2IError:
+        if begun and not any(m.maps for m in methods):  # it has come to nothing
+            clear_maps(out)
+            with suppress(OSError):
+                out.rmdir()
+        raise
     return ExplainReport(out=out, methods=tuple(methods), skipped=tuple(skipped))
 
 
@@ -153,14 +162,44 @@ def _batches(stream: Iterator[Image | Skipped], skipped: list[Skipped]) -> Itera
         yield [image for image in taken if isinstance(image, Image)]
 
 
-def _begin(out: Path, index: Mapping[str, Any]) -> None:
+def clear_maps(out: Path) -> None:
+    """Removes what an earlier call wrote to `out`, and nothing else."""
     if (out / INDEX).exists():
-        stored = read_json(out / INDEX, "index of maps")
+        stored = [method.get("path") for method in _index(out).get("methods", []) if isinstance(method, dict)]
+        for name in METHODS:
+            if name in stored:
+                shutil.rmtree(out / name, ignore_errors=True)
+        (out / INDEX).unlink()
+
+
+def _begin(out: Path, index: Mapping[str, Any]) -> bool:
+    """Writes the index and returns True; of a folder begun before, checks that it is the same and returns False."""
+    if (out / INDEX).exists():
+        stored = _index(out)
         if stored.get("settings") != index["settings"] or stored.get("methods") != index["methods"]:
-            raise InputError(f"{out} was begun with other methods or settings; choose another --out, or give --force")
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / INDEX, index)
+            raise InputError(
+                f"{out} was begun with {_difference(stored, index)}; choose another --out, or give --force"
+            )
+        return False
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / INDEX, index)
+    return True
+
+
+def _index(out: Path) -> dict[str, Any]:
+    content = read_json(out / INDEX, "index of maps")
+    if not isinstance(content, dict):
+        raise InputError(f"{out / INDEX} was not written by explain; choose another --out")
+    return content
+
+
+def _difference(stored: Mapping[str, Any], index: Mapping[str, Any]) -> str:
+    """Names what is not the same: the methods or their options, or one of the settings."""
+    if stored.get("methods") != index["methods"]:
+        return "other methods or options of theirs"
+    before, now = stored.get("settings"), index["settings"]
+    changed = [name for name in now if not isinstance(before, dict) or before.get(name) != now[name]]
+    return f"another choice of {', '.join(changed) or 'settings'}"
 
 
 def _path(out: Path, method: str, image_id: str) -> Path:

@@ -24,8 +24,6 @@ Bound = Literal["lower", "upper"]
 # Newton's error is squared by each step, so a step of 1e-9 leaves nothing that float64 could hold.
 RELATIVE_STEP = 1e-9
 MAX_EVALUATIONS = 200  # a few are needed; halving alone, in the worst case, takes about a hundred
-# Below this T, half a float32 ulp of a logit of 80, divided by T, moves a probability by more than 1e-5.
-SMALLEST_PLAIN_DIVISOR = 0.25
 
 
 class Temperature:
@@ -106,17 +104,10 @@ class Temperature:
         return calibrator
 
     def to_graph(self, tape: ir.tape.Tape, logits: ir.Value, perturbed_fraction: ir.Value | None = None) -> ir.Value:
-        """Adds one division by T and returns its output, float32 (…, K).
-
-        A T below 1/4 would magnify the rounding of large logits, so there their log-softmax, the same logits shifted so
-        that the largest are near 0, is divided instead.
-        """
+        """Adds one division by T and returns its output, float32 (…, K); right for softmax and sigmoid heads alike."""
         import onnx_ir as ir
 
-        temperature = self._fitted()
-        if temperature < SMALLEST_PLAIN_DIVISOR:
-            logits = tape.op("LogSoftmax", [logits], {"axis": -1})
-        divisor = ir.tensor(np.float32(temperature), name="c2i_fast.calibrator/temperature")
+        divisor = ir.tensor(np.float32(self._fitted()), name="c2i_fast.calibrator/temperature")
         return tape.op("Div", [logits, tape.initializer(divisor)])
 
     def _fitted(self) -> float:

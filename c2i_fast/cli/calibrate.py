@@ -56,14 +56,21 @@ def calibrate(
     force: Force = False,
 ) -> None:
     """Fits, judges on held-out data, saves, and prints before and after."""
+    from c2i_fast.calibration import CALIBRATORS
     from c2i_fast.calibration.file import save_calibrator
     from c2i_fast.calibration.report import fit_report
-    from c2i_fast.results.files import claim_output
+    from c2i_fast.results.files import claim_file
 
     say = sayer(talk)
     if (model.model is None) == (logits is None) or (images is None) == (logits is None):
         raise UsageError("give MODEL with --images SRC, or --logits FILE.npz alone")
-    claim_output(out, force=force)
+    if logits is not None and (model != ModelOptions() or engine != EngineOptions() or limit is not None):
+        raise UsageError("--logits stands alone: options of the model, the engine and --limit say nothing about it")
+    if not fit_fraction > 0:
+        raise UsageError(f"--fit-fraction must be above 0, got {fit_fraction}")
+    claim_file(out, force=force)
+    for name in method or ():
+        CALIBRATORS[name]
     if logits is not None:
         from c2i_fast.calibration.logits_file import load_logits
 
@@ -76,6 +83,7 @@ def calibrate(
     content = report.to_dict() | {"path": str(out)}
     kept = ("n_fit", "n_test", "before", "after", "nll_change")
     meta = about | {name: content[name] for name in kept} | {"seed": seed, "fit_fraction": fit_fraction}
+    out.parent.mkdir(parents=True, exist_ok=True)
     save_calibrator(out, report.calibrator, classes=values.shape[1], meta=meta, force=force)
     show_json(content) if talk.json else _table(content)
 

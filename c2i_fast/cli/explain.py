@@ -23,7 +23,7 @@ from c2i_fast.cli.options import (
     open_source,
 )
 from c2i_fast.cli.render import progress, sayer, show_json, show_table
-from c2i_fast.errors import InputError
+from c2i_fast.errors import InputError, UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -53,29 +53,30 @@ def explain(
     force: Force = False,
 ) -> None:
     """Loads, explains, writes maps, reports."""
-    import shutil
-
-    from c2i_fast.attribution.run import INDEX, explain_images
-    from c2i_fast.metrics.target import check_rule
+    from c2i_fast.attribution.run import INDEX, clear_maps, explain_images
+    from c2i_fast.metrics.target import check_rule, check_targets
     from c2i_fast.results.files import claim_output, is_empty_folder
+    from c2i_fast.results.settings import model_hash
 
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
+    if resume and force:
+        raise UsageError("--resume goes on with what is there and --force replaces it; give one of them")
     rule = check_rule(target or "top1")
     claim_output(out, force=force or resume)
     if out.exists() and not is_empty_folder(out) and not (out / INDEX).exists():
-        raise InputError(f"{out} holds other files than maps; choose another --out")
+        raise InputError(f"{out} was not written by explain and is not replaced; choose another --out")
     classifier = model.load(say, seed)
     source = open_source(images, classifier, say, limit)
-    given = {"masks": masks, "grid": grid, "p": keep, "layer": layer}
-    options = {name: value for name, value in given.items() if value is not None}
-    passes, runs = _prepare(classifier, engine, method, options, seed, say)
-    if force and not resume and out.exists():
-        shutil.rmtree(out)
+    check_targets(rule, source, classifier.contract.classes)
+    options = _options(method, masks=masks, grid=grid, keep=keep, layer=layer)
+    chosen, passes, runs = _prepare(classifier, engine, method, options, seed, say)
+    if force:
+        clear_maps(out)
     settings = {
-        "model": classifier.name,
-        "source_sha256": classifier.contract.source_sha256,
+        "model": model_hash(classifier.contract),
         "images": source.fingerprint(),
+        "engine": [chosen.config.engine, chosen.config.precision] if chosen else None,
         "seed": seed,
     }
     with progress(talk, "explain", len(source)) as advance:
@@ -96,10 +97,21 @@ def explain(
     show_json(report.to_dict()) if talk.json else _table(report.to_dict())
 
 
+def _options(methods: list[str], **flags: Any) -> dict[str, Any]:
+    """Returns the methods' options that were given; a flag that none of the methods has is wrong usage."""
+    from c2i_fast.attribution import METHODS
+
+    names = {flag: "p" if flag == "keep" else flag for flag in flags}
+    for flag, value in flags.items():
+        if value is not None and not any(names[flag] in METHODS[method].defaults for method in methods):
+            raise UsageError(f"--{flag} says nothing about {', '.join(methods)}; leave it out")
+    return {names[flag]: value for flag, value in flags.items() if value is not None}
+
+
 def _prepare(
     classifier: Any, engine: EngineOptions, names: list[str], options: dict[str, Any], seed: int, say: Any
 ) -> Any:
-    """Returns the passes (None where no method needs a target) and the methods."""
+    """Returns the engine and the passes (None where no method needs a target), and the methods."""
     from c2i_fast.attribution import METHODS
     from c2i_fast.attribution.base import Context
     from c2i_fast.attribution.run import build_methods
@@ -110,15 +122,18 @@ def _prepare(
     lost = [name for name, need in needs.items() if need == "torch"]
     if lost and classifier.module is None:
         raise InputError(f"{lost[0]} needs a torch model (torchvision:, timm:, .pt2 or a callable), not an ONNX file")
-    passes = None
-    if set(needs.values()) != {"nothing"}:
+    chosen, passes = None, None
+    if set(needs.values()) == {"nothing"}:
+        if engine.engine or engine.precision:  # of no use here, but a wrong name is told all the same
+            engine.choose(classifier)
+    else:
         chosen = engine.choose(classifier)
         say(f"engine: {chosen.config.engine} {chosen.config.precision} ({chosen.reason})")
         passes = GraphPasses(GraphOpener(classifier, chosen.config), classifier.contract, chosen.config.batch_size)
     context = Context(
         passes=passes, module=classifier.module, preprocessing=classifier.contract.preprocessing, seed=seed
     )
-    return passes, build_methods(names, context, options)
+    return chosen, passes, build_methods(names, context, options)
 
 
 class _Counter:

@@ -9,6 +9,7 @@ import typer
 
 from c2i_fast.cli.options import Force, ModelOptions, Seed, TalkOptions, flattened
 from c2i_fast.cli.render import sayer, show_json, show_table
+from c2i_fast.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -32,9 +33,11 @@ def export(
     """Loads, fuses, writes, verifies, reports."""
     from c2i_fast.calibration.file import load_calibrator
     from c2i_fast.export.classifier import export_classifier
-    from c2i_fast.results.files import claim_output
+    from c2i_fast.results.files import claim_file
 
-    claim_output(out, force=force)
+    if out.suffix != ".onnx":
+        raise UsageError(f"--out must end in .onnx, by which MODEL is known later; got {str(out)!r}")
+    claim_file(out, force=force)
     classifier = model.load(sayer(talk), seed)
     fitted = load_calibrator(calibrator, classes=classifier.contract.classes) if calibrator else None
     report = export_classifier(classifier, out, calibrator=fitted, scorer=scorer, force=force)

@@ -23,7 +23,8 @@ Images = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that decode images.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many images.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of every random number.")]
+LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of every random number.")]
 Target = Annotated[
     str | None, typer.Option(help="top1 (default), label, given (`targets` of an .npz) or a class index.")
 ]
@@ -137,6 +138,8 @@ def open_source(images: str, classifier: Classifier, say: Callable[[str], None],
     """Returns the images, prepared for the classifier, after saying the source's notes."""
     from c2i_fast.data.images import open_images
 
+    if not images:
+        raise UsageError("--images is empty; give a folder, a CSV or an .npz")
     contract = classifier.contract
     source = open_images(
         images,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from c2i_fast.cli.options import (
+    LARGEST_SEED,
     EngineOptions,
     Force,
     Images,
@@ -62,7 +63,7 @@ def score(
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator file, for a model that carries none.")] = None,
     target: Target = None,
     limit: Limit = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of every random number (0).")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Of every random number (0).")] = None,
     workers: Workers = 2,
     on_error: OnError = "stop",
     keep_logits: Annotated[
@@ -86,6 +87,10 @@ def score(
 
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
+    if resume and force:
+        raise UsageError("--resume goes on with a run and --force replaces it; give one of them")
+    if not all(maps or ()):
+        raise UsageError("--maps is empty; give [NAME=]PATH")
     given = RunSettings(
         metrics=tuple(metric) if metric else None,
         preset=preset,
@@ -107,6 +112,8 @@ def score(
         out=out, given=given, maps=tuple(maps or ()), calibrator=calibrator, resume=resume, force=force
     )
     settings = request.settings()
+    if target == "top1" and "target" in (settings.overrides or {}):
+        raise UsageError(f"--resume goes on with --target {settings.overrides['target']}, not top1; leave it out")
     classifier = model.load(say, settings.seed or 0)
     source = open_source(images, classifier, say, settings.limit)
     scoring = prepare(request, settings, classifier, source)

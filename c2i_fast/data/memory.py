@@ -90,4 +90,6 @@ class MemoryMaps(MapSource):
 def memory_maps(maps: Any, ids: Sequence[str]) -> dict[str, MapSource]:
     """Returns the sources of `{name: (N, *space)}`, or of one array, then called `map`."""
     named = maps if isinstance(maps, Mapping) else {"map": maps}
+    if not named:
+        raise InputError("there are no maps: the mapping is empty")
     return {name: MemoryMaps(name, values, ids) for name, values in named.items()}

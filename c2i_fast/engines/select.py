@@ -55,7 +55,7 @@ def choose_engine(
         passes_elements: values in one masked image, for the default batch.
 
     Raises:
-        UsageError: A precision or device the engine does not have.
+        UsageError: A precision or device the engine does not have, or a number below 1.
         MissingDependencyError: A named engine is not installed.
     """
     name, reason = (engine, "asked for by name") if engine != "auto" else _auto(precision, has_module)
@@ -68,6 +68,9 @@ def choose_engine(
         raise UsageError(f"{name} has no {precision} here; {', '.join(others) or 'no engine'} has")
     if device not in ("auto", "cpu"):
         raise UsageError(f"device {device!r} is not supported; known: auto, cpu")
+    for option, value in (("batch size", batch_size), ("number of threads", threads)):
+        if value is not None and value < 1:
+            raise UsageError(f"the {option} must be at least 1, got {value}")
     if name == "torch" and not has_module:
         raise InputError("the torch engine runs torch models; for an ONNX file use --engine onnxruntime or openvino")
     config = EngineConfig(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from c2i_fast.errors import InputError, UsageError
 from c2i_fast.types import Floats
+
+if TYPE_CHECKING:
+    from c2i_fast.data.source import ImageSource
 
 RULES = ("top1", "label", "given")
 
@@ -15,6 +19,28 @@ def check_rule(rule: str) -> str:
     if rule not in RULES and not rule.isdecimal():
         raise UsageError(f"--target must be top1, label, given or a class index, got {rule!r}")
     return rule
+
+
+def check_targets(rule: str, source: ImageSource, classes: int) -> None:
+    """Checks, before any pass, that every image of a source has the target that the rule asks for.
+
+    Raises:
+        InputError: No label, several, no target, or a class that is not one of the model's.
+    """
+    if rule.isdecimal() and int(rule) >= classes:
+        raise InputError(f"--target {rule} is not one of the model's classes, 0 to {classes - 1}")
+    if rule == "label":
+        if source.labels is None:
+            raise InputError(
+                "--target label needs labels, and the images have none; give a sub-folder per class, a CSV with "
+                "file,label, or `labels` in the .npz"
+            )
+        pairs = zip(source.ids, source.labels, strict=True)
+        several = next(((i, len(own)) for i, own in pairs if len(own) != 1), None)
+        if several is not None:
+            raise InputError(f"--target label needs one label an image; {several[0]} has {several[1]}")
+    if rule == "given" and source.targets is None:
+        raise InputError("--target given needs `targets` in the .npz of the images; there are none")
 
 
 def target_class(image: str, labels: Sequence[int], given: int | None, clean: Floats, rule: str) -> int:
@@ -38,11 +64,11 @@ def target_class(image: str, labels: Sequence[int], given: int | None, clean: Fl
     if rule == "top1":
         return int(clean.argmax())
     if rule == "label" and len(labels) != 1:
-        raise InputError(f"--target label needs one label an image; {image} has {len(labels)}")
+        raise InputError(f"--target label needs one label an image; {image!r} has {len(labels)}")
     if rule == "given" and given is None:
-        raise InputError(f"--target given needs `targets` in the .npz; {image} has none")
+        raise InputError(f"--target given needs `targets` in the .npz; {image!r} has none")
     target = labels[0] if rule == "label" else given if rule == "given" else int(rule)
     assert target is not None
     if not 0 <= target < len(clean):
-        raise InputError(f"target class {target} of {image} is outside the model's 0..{len(clean) - 1}")
+        raise InputError(f"target class {target} of image {image!r} is outside the model's 0..{len(clean) - 1}")
     return target

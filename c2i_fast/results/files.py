@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from c2i_fast.errors import InputError
+
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -52,8 +56,28 @@ def claim_output(path: Path, *, force: bool, what: str = "output") -> None:
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise InputError(f"{what} {path} cannot be written: {folder} is not a writable folder")
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # what permissions cannot tell: /proc, a quota, no inodes left
+            pass
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be written: {folder} takes no file ({error.strerror})") from error
+
+
+def claim_file(path: Path, *, force: bool) -> None:
+    """Checks the same for an output that is one file: a folder or a device in its place is never replaced."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"output {path} must be a file, but what is there is none; choose another name")
+    claim_output(path, force=force)
 
 
 def is_empty_folder(path: Path) -> bool:
-    """Returns whether `path` is a folder with nothing in it; such a one may always be written into."""
-    return path.is_dir() and not any(path.iterdir())
+    """Returns whether `path` is a folder with nothing in it; such a one may always be written into.
+
+    What a kill left of a file that was being written counts as nothing.
+    """
+    return path.is_dir() and all(is_temporary(entry) for entry in path.iterdir())
+
+
+def is_temporary(path: Path) -> bool:
+    """Returns whether a kill left this file while `write_atomically` was at it."""
+    return _TEMPORARY.fullmatch(path.name) is not None

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from c2i_fast.perturb.plan import CurveRequest
+from c2i_fast.results.run import read_table
 from c2i_fast.score import ScoredImage
 from c2i_fast.types import CurveProtocol, Floats
 
@@ -51,7 +51,7 @@ KeptImage = tuple[str, int, list[CurveRequest], Floats, np.ndarray]
 
 def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurveProtocol]) -> Iterator[KeptImage]:
     """Yields the images of one part; `protocols` are the run's, by curve name."""
-    logits = pq.read_table(logits_path)
+    logits = read_table(logits_path)
     if not len(logits):  # a part of skipped images alone
         return
     ids = np.asarray(logits["image"].to_pylist())
@@ -59,7 +59,7 @@ def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurvePr
     flat = logits["logits"].combine_chunks()
     values = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), -1)
     curves: dict[str, list[dict[str, Any]]] = {}
-    for row in pq.read_table(curves_path).to_pylist():
+    for row in read_table(curves_path).to_pylist():
         curves.setdefault(row["image"], []).append(row)
     for image, rows in curves.items():
         mine = ids == image

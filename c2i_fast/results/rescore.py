@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from c2i_fast.errors import InputError
+from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.base import METRICS
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_protocols
-from c2i_fast.results.run import MAIN, PartInfo, RunDirectory, read_info
+from c2i_fast.results.run import MAIN, RunDirectory
 from c2i_fast.results.summary import SummaryRow, summarise, table_rows, values_by_cell
 from c2i_fast.score import ScoreTask, image_scores
 from c2i_fast.types import Calibrator, Preprocessing, Score
@@ -32,10 +33,12 @@ def rescore(
     """
     from c2i_fast.calibration.spec import calibrator_hash
 
-    manifest, infos = run.manifest, run.infos()
+    manifest, infos = run.whole_manifest(), run.infos()
     done = infos[-1].next if infos else 0
     if done < manifest["images"]:
-        raise InputError(f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first")
+        raise InputError(
+            f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
+        )
     protocols = stored_protocols(manifest)
     task = ScoreTask(
         metrics=tuple(METRICS[name] for name in manifest["settings"]["metrics"]),
@@ -48,11 +51,14 @@ def rescore(
     prefix = f"rescore-{calibrator_hash(calibrator)}-{MAIN}"
     if run.parts(prefix) and not force:
         raise InputError(f"{run.path} was rescored with this calibrator already; give --force to do it again")
-    for number, part in enumerate(run.parts()):
-        scores = _part_scores(run, part, number, task)
-        info = read_info(part)
-        free = PartInfo(first=info.first, next=info.next, images=info.images, requested=0, run=0, skipped=info.skipped)
-        run.write_part(number, scores, free, prefix=prefix)
+    try:
+        for number, (part, info) in enumerate(zip(run.parts(), infos, strict=True)):
+            free = replace(info, requested=0, run=0, seconds=0.0)
+            run.write_part(number, _part_scores(run, part, number, task), free, prefix=prefix)
+    except C2IError:
+        for part in run.parts(prefix):  # half a rescoring would pass for a whole one
+            part.unlink()
+        raise
     return prefix, summarise(values_by_cell(table_rows(run.read(prefix))))
 
 

@@ -8,8 +8,10 @@ logits/part-00000.parquet     with --keep-logits: one row for each pass; curves-
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from c2i_fast.data.npy import one_line
 from c2i_fast.errors import InputError
-from c2i_fast.results.files import read_json, write_atomically, write_json
+from c2i_fast.results.files import is_temporary, read_json, write_atomically, write_json
 from c2i_fast.types import Curve, Score
 
 SCORES = pa.schema(
@@ -38,6 +41,8 @@ SCORES = pa.schema(
         ("warnings", pa.list_(pa.string())),
     ]
 )
+# What `run.json` must hold for a run to be continued or rescored.
+MANIFEST = {"settings": dict, "hashes": dict, "protocols": list, "images": int, "activation": str}
 PART_KEY = b"c2i_fast.part"
 MAIN = "part"
 
@@ -76,16 +81,27 @@ class RunDirectory:
             raise InputError(f"{self.path / 'run.json'} was not written by c2i-fast score")
         return content
 
+    def whole_manifest(self) -> dict[str, Any]:
+        """Returns `run.json` after checking that it holds what going on and rescoring need."""
+        content = self.manifest
+        for name, kind in MANIFEST.items():
+            if not isinstance(content.get(name), kind):
+                raise InputError(
+                    f"{self.path / 'run.json'} has no usable {name!r}; the run is damaged, score it afresh"
+                )
+        return content
+
     def exists(self) -> bool:
         """Returns whether a run was begun here."""
         return (self.path / "run.json").exists()
 
     def begin(self, manifest: Mapping[str, Any], *, replace: bool) -> None:
-        """Makes the folders and writes `run.json`; with `replace`, an older run's files go first."""
+        """Makes the folder and writes `run.json`; with `replace`, an older run's files go first."""
         if replace:
             self.clear()
-        (self.path / "scores").mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "run.json", manifest)
+        (self.path / "scores").mkdir(exist_ok=True)
 
     def update(self, **entries: Any) -> None:
         """Adds entries to `run.json`."""
@@ -96,6 +112,19 @@ class RunDirectory:
         for folder in ("scores", "logits"):
             shutil.rmtree(self.path / folder, ignore_errors=True)
         (self.path / "run.json").unlink(missing_ok=True)
+
+    def withdraw(self) -> None:
+        """Removes a run that has come to nothing, and its folder if that is empty then."""
+        self.clear()
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def sweep(self) -> None:
+        """Removes what a kill left of files that were being written."""
+        for folder in (self.path, self.path / "scores", self.path / "logits"):
+            for entry in folder.iterdir() if folder.is_dir() else ():
+                if is_temporary(entry):
+                    entry.unlink(missing_ok=True)
 
     def write_part(
         self,
@@ -110,18 +139,21 @@ class RunDirectory:
         for name, kept_table in (kept or {}).items():
             (self.path / "logits").mkdir(exist_ok=True)
             _write(self.path / "logits" / f"{name}-{number:05d}.parquet", kept_table)
+        (self.path / "scores").mkdir(exist_ok=True)
         table = score_table(scores).replace_schema_metadata({PART_KEY: json.dumps(_info_dict(info)).encode()})
         _write(self.path / "scores" / f"{prefix}-{number:05d}.parquet", table)
 
     def classes(self) -> int | None:
         """Returns K of the kept logits, None where none were kept."""
         kept = sorted((self.path / "logits").glob(f"{MAIN}-*.parquet"))
-        kind = pq.read_schema(kept[0]).field("logits").type if kept else None
+        kind = _schema(kept[0]).field("logits").type if kept else None
         return kind.list_size if kind is not None and hasattr(kind, "list_size") else None
 
     def parts(self, prefix: str = MAIN) -> list[Path]:
-        """Returns the part files, in order."""
-        return sorted((self.path / "scores").glob(f"{prefix}-?????.parquet"))
+        """Returns the part files, in order; beyond 100 000 of them the numbers have more than five digits."""
+        name = re.compile(rf"{re.escape(prefix)}-(\d{{5,}})\.parquet")
+        found = ((name.fullmatch(path.name), path) for path in (self.path / "scores").glob(f"{prefix}-*.parquet"))
+        return [path for _, path in sorted((int(match[1]), path) for match, path in found if match)]
 
     def infos(self, prefix: str = MAIN) -> list[PartInfo]:
         """Returns what the parts cover; parts that do not follow each other are an `InputError`."""
@@ -137,7 +169,27 @@ class RunDirectory:
         paths = self.parts(prefix)
         if not paths:
             raise InputError(f"{self.path} holds no scores yet")
-        return pa.concat_tables([pq.read_table(path, columns=columns).replace_schema_metadata() for path in paths])
+        return pa.concat_tables([read_table(path, columns).replace_schema_metadata() for path in paths])
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Returns the table in a Parquet file of a run; a damaged one is an `InputError` that names it."""
+    try:
+        return pq.read_table(path, columns=None if columns is None else list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = one_line(error).partition(". ")[0][:120]
+    return InputError(f"{path} cannot be read ({reason}); the run is damaged, score it afresh")
 
 
 def score_table(scores: Iterable[Score]) -> pa.Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,17 +18,18 @@ from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
 from c2i_fast.data.source import ImageSource
 from c2i_fast.engines.select import EngineChoice, choose_engine
-from c2i_fast.errors import InputError, UsageError
+from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import GraphOpener
 from c2i_fast.memory import as_calibrator
 from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.metrics.target import check_targets
 from c2i_fast.perturb.passes import GraphPasses
 from c2i_fast.results.estimate import FP32, SubsetSource, check_estimate, subset, worst_drift
 from c2i_fast.results.files import claim_output, is_empty_folder
 from c2i_fast.results.record import Totals, protocol_entry, record
 from c2i_fast.results.run import PartInfo, RunDirectory
-from c2i_fast.results.settings import RunSettings, check_hashes
-from c2i_fast.results.summary import Cell, SummaryRow, summarise, table_rows, values_by_cell
+from c2i_fast.results.settings import RunSettings, check_hashes, model_hash
+from c2i_fast.results.summary import COLUMNS, Cell, SummaryRow, summarise, table_rows, values_by_cell
 from c2i_fast.score import DEFAULT_METRICS, PASSES_PER_PART, ScoreTask, make_protocols
 from c2i_fast.types import EngineConfig
 
@@ -71,10 +72,10 @@ class RunRequest:
     def settings(self) -> RunSettings:
         """Returns the settings to score with: the stored ones when continuing, else those given over the defaults."""
         if self.continues:
-            return self.given.continuing(RunSettings.from_dict(RunDirectory(self.out).manifest["settings"]))
+            return self.given.continuing(RunSettings.from_dict(RunDirectory(self.out).whole_manifest()["settings"]))
         claim_output(self.out, force=self.force, what="run")
         if self.out.exists() and not is_empty_folder(self.out) and not RunDirectory(self.out).exists():
-            raise InputError(f"{self.out} holds other files than a run; choose another --out")
+            raise InputError(f"{self.out} is no run of c2i-fast and is not replaced; choose another --out")
         return self.given.filled(DEFAULTS)
 
 
@@ -149,7 +150,9 @@ class Scoring:
         passes = self._open(self.engine.config)
         passes.on_passes = lambda count: advance(0, count)
         build_seconds = time.perf_counter() - clock
-        if not self.request.continues:
+        if self.request.continues:
+            run.sweep()
+        else:
             run.begin(self._manifest(), replace=self.request.force)
         common: dict[str, Any] = {
             "workers": workers,
@@ -157,10 +160,15 @@ class Scoring:
             "on_part": lambda info: advance(_images(info), 0),
         }
         keep = bool(self.settings.keep_logits)
-        totals = record(run, self.source, self.maps, passes, self.task, keep_logits=keep, **common)
+        try:
+            totals = record(run, self.source, self.maps, passes, self.task, keep_logits=keep, **common)
+        except C2IError:
+            if not run.parts():
+                run.withdraw()
+            raise
         estimate = self._score_subset(run, common) if self.engine.config.precision != "fp32" else None
-        low = values_by_cell(table_rows(run.read()))
-        full = values_by_cell(table_rows(run.read(FP32))) if estimate else {}
+        low = values_by_cell(table_rows(run.read(columns=COLUMNS)))
+        full = values_by_cell(table_rows(run.read(FP32, COLUMNS))) if estimate else {}
         return Outcome(
             run=run,
             engine=self.engine,
@@ -221,9 +229,11 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
         raise UsageError("there is nothing to score: give --maps PATH, or --controls")
     calibrator = as_calibrator(request.calibrator, classifier)
     metrics, protocols = make_protocols(settings.metrics or (), settings.preset or "", settings.overrides or {})
+    contract = classifier.contract
+    check_targets(protocols[0].target, source, contract.classes)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
-    contract = classifier.contract
+    _check_maps(maps, source.ids, len(contract.space))
     task = ScoreTask(
         metrics=metrics,
         protocols=protocols,
@@ -253,6 +263,13 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     )
 
 
+def _check_maps(maps: Mapping[str, MapSource], ids: Sequence[str], axes: int) -> None:
+    """Reads every map once: a wrong one is named now, not after hours of scoring, and a read costs less than a pass."""
+    for source in maps.values():
+        for image in ids:
+            source.load(image, (1,) * axes)
+
+
 def _engine(settings: RunSettings, classifier: Classifier) -> EngineChoice:
     return choose_engine(
         settings.engine or "auto",
@@ -268,13 +285,10 @@ def _engine(settings: RunSettings, classifier: Classifier) -> EngineChoice:
 def _hashes(
     classifier: Classifier, source: ImageSource, maps: Mapping[str, MapSource], task: ScoreTask
 ) -> dict[str, Any]:
-    import hashlib
-
     from c2i_fast.calibration.spec import calibrator_hash
 
-    contract = replace(classifier.contract, calibrator=None)
     return {
-        "model": hashlib.sha256(contract.to_json().encode()).hexdigest(),
+        "model": model_hash(classifier.contract),
         "calibrator": calibrator_hash(task.calibrator) if task.calibrator else None,
         "images": source.fingerprint(),
         "maps": {name: source.fingerprint() for name, source in maps.items()},

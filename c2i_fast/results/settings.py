@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from c2i_fast.errors import InputError, UsageError
+from c2i_fast.types import GraphContract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,14 +61,25 @@ class RunSettings:
         """
         for name, value in self._given().items():
             if value != getattr(stored, name):
-                option = "--" + name.replace("_", "-")
                 raise UsageError(
-                    f"--resume goes on with {option} {getattr(stored, name)!r}, not {value!r}; leave the option out"
+                    f"--resume goes on with {option(name)} {getattr(stored, name)!r}, not {value!r}; "
+                    "leave the option out"
                 )
         return stored
 
     def _given(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+
+def option(name: str) -> str:
+    """Returns the option of `score` that a setting comes from.
+
+    Example:
+        >>> option("batch_size"), option("overrides")
+        ('--batch-size', '--set')
+    """
+    others = {"metrics": "metric", "overrides": "set", "readouts": "readout", "passes_per_part": "part-passes"}
+    return "--" + others.get(name, name.replace("_", "-"))
 
 
 def check_hashes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -75,6 +88,17 @@ def check_hashes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     Raises:
         InputError: One of them is another.
     """
+    kinds = {
+        "model": "another model",
+        "calibrator": "another calibrator",
+        "images": "other images",
+        "maps": "other maps",
+    }
     for name, value in now.items():
         if stored.get(name) != value:
-            raise InputError(f"the {name} differ from what this run was begun with; score into another --out")
+            raise InputError(f"this run was begun with {kinds[name]}; give what it was begun with, or another --out")
+
+
+def model_hash(contract: GraphContract) -> str:
+    """Returns SHA-256 in hex of what a classifier is before its calibrator: source, preprocessing, shape."""
+    return hashlib.sha256(replace(contract, calibrator=None).to_json().encode()).hexdigest()

@@ -115,7 +115,9 @@ def test_openvino_compiles_once_for_a_set_of_shapes_and_forgets_the_oldest(monke
 
     compiled = []
     original = OpenVinoSession._compile
-    monkeypatch.setattr(OpenVinoSession, "_compile", lambda self, shapes: compiled.append(shapes) or original(self, shapes))
+    monkeypatch.setattr(
+        OpenVinoSession, "_compile", lambda self, shapes: compiled.append(shapes) or original(self, shapes)
+    )
     for count in (1, 2, 1, 2, 1):
         opened.run({"pixels": images(count)})
     assert [shapes["pixels"][0] for shapes in compiled] == [1, 2]
@@ -193,7 +195,9 @@ def test_onnxruntime_names_its_version_where_it_cannot_open_a_graph(monkeypatch)
     import c2i_fast.engines.onnxruntime as module
 
     fake = SimpleNamespace(
-        __version__="9.9", SessionOptions=SimpleNamespace, InferenceSession=lambda *_, **__: (_ for _ in ()).throw(RuntimeError("bad\nmore"))
+        __version__="9.9",
+        SessionOptions=SimpleNamespace,
+        InferenceSession=lambda *_, **__: (_ for _ in ()).throw(RuntimeError("bad\nmore")),
     )
     monkeypatch.setattr(module, "ort", fake)
     with pytest.raises(EngineError, match=r"onnxruntime 9\.9 cannot open the graph: bad$"):

@@ -78,7 +78,10 @@ def test_graphs_pass_the_full_checker_at_every_opset(net, opset, kind):
 def test_the_cut_points_exist_once_and_every_name_is_unique(net, kind):
     """Backbones use the names onnx_ir gives by itself (`val_0`, as torch's exporter does): nothing may collide."""
     classifier = NETS[net]()
-    assert any(value.name == "val_0" for node in classifier.backbone().graph for value in node.outputs) or net == "identity"
+    assert (
+        any(value.name == "val_0" for node in classifier.backbone().graph for value in node.outputs)
+        or net == "identity"
+    )
     graph = graph_of(classifier, kind, Temperature.from_parameters({"temperature": 0.1})).graph
     values = Counter(value.name for node in graph for value in node.outputs)
     values.update(value.name for value in graph.inputs)
@@ -280,7 +283,9 @@ def test_a_network_that_answers_probabilities_gets_their_logarithm_bounded_below
     given = np.float32([[0.7, 0.2, 0.1, 0.0], [1e-30, 1.0, 0.0, 0.0]]).reshape(2, 1, 2, 2)
     answers = run(graph_of(classifier, "fused"), pixels=given)
     tiny = np.finfo(np.float32).tiny
-    np.testing.assert_allclose(answers["logits"], np.log(np.maximum(given.reshape(2, 4), tiny).astype(np.float64)), rtol=1e-6)
+    np.testing.assert_allclose(
+        answers["logits"], np.log(np.maximum(given.reshape(2, 4), tiny).astype(np.float64)), rtol=1e-6
+    )
     np.testing.assert_allclose(answers["probabilities"], given.reshape(2, 4), atol=1e-6)
 
 

@@ -11,7 +11,9 @@ from c2i_fast.types import Curve
 
 def curve(values, fractions=None) -> Curve:
     values = np.asarray(values, float)
-    return Curve(fractions=np.linspace(0, 1, len(values)) if fractions is None else np.asarray(fractions), values=values)
+    return Curve(
+        fractions=np.linspace(0, 1, len(values)) if fractions is None else np.asarray(fractions), values=values
+    )
 
 
 @pytest.mark.parametrize("metric", [DELETION, INSERTION, DELETION_LERF, INSERTION_LERF], ids=lambda m: m.name)
@@ -33,7 +35,7 @@ def test_gap_is_lerf_minus_morf_point_by_point_and_so_in_area():
 
 
 def test_better_maps_have_the_sign_of_the_metric():
-    """A map that finds what matters: the class is lost at once by MoRF removal and late by LeRF, and found the same way."""
+    """A map that finds what matters: the class is lost at once by MoRF removal, and late by LeRF."""
     early, late = curve([1, 0.1, 0.05, 0]), curve([1, 0.95, 0.9, 0])
     assert not DELETION.higher_is_better
     assert DELETION_LERF.higher_is_better

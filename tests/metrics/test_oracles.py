@@ -24,7 +24,13 @@ def scored(oracles, model: str, names, **options):
         pictures, targets = images["images_u8"], images[f"target_{model}"]
         chosen = {name: maps[name] for name in names}
     found = score(
-        oracles / FILES[model], pictures, chosen, preprocessing=PREPROCESSING[model], engine="onnxruntime", threads=1, **options
+        oracles / FILES[model],
+        pictures,
+        chosen,
+        preprocessing=PREPROCESSING[model],
+        engine="onnxruntime",
+        threads=1,
+        **options,
     )
     assert [row.target for row in found.rows[:: len(found.rows) // 8]] == targets.tolist()
     return found
@@ -61,7 +67,9 @@ def test_rise_curves_and_areas_are_those_of_its_authors(oracles, model, step):
     assert checked >= 4
 
 
-@pytest.mark.parametrize(("metric", "key", "baseline"), [("insertion", "ins|zero", "zero"), ("deletion", "del|blur", "blur")])
+@pytest.mark.parametrize(
+    ("metric", "key", "baseline"), [("insertion", "ins|zero", "zero"), ("deletion", "del|blur", "blur")]
+)
 @pytest.mark.parametrize("model", ["a", "b"])
 def test_rise_with_the_other_substrate(oracles, model, metric, key, baseline):
     name = f"gradabs_{model}"
@@ -95,7 +103,13 @@ def test_torchcam_curves_on_free_and_on_tied_maps(oracles, model, name, steps):
     """Blocks of ⌈1024/steps⌉ in a stable descending order: with 90 % of a map tied, the order itself is checked."""
     overrides = {"counts": "ceil-block", "intervals": str(steps)}
     found = scored(
-        oracles, model, [name], preset="c2i", overrides=overrides, metrics=("deletion", "insertion"), readouts=("raw", "logit")
+        oracles,
+        model,
+        [name],
+        preset="c2i",
+        overrides=overrides,
+        metrics=("deletion", "insertion"),
+        readouts=("raw", "logit"),
     )
     with np.load(oracles / "torchcam.npz") as torchcam:
         for readout, key in (("raw", "softmax"), ("logit", "raw")):
@@ -116,7 +130,7 @@ def test_torchcam_curves_on_free_and_on_tied_maps(oracles, model, name, steps):
 
 @pytest.mark.parametrize("model", ["a", "b"])
 def test_low_resolution_maps_give_torchcams_curves_once_resized(oracles, model):
-    """The resized map is torch's to the last bit but one; clamped edges tie there, so its own bits are what is ranked."""
+    """Resized maps are torch's to the last bit but one; clamped edges tie there, so its own bits are ranked."""
     with np.load(oracles / "torchcam.npz") as torchcam, np.load(oracles / "images.npz") as images:
         small, large = torchcam["lowres_cam_7x7"], torchcam["lowres_resized_32x32"]
         key = f"{model}|lowres|softmax|zero|steps20"

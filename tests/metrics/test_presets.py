@@ -91,7 +91,11 @@ def test_every_preset_names_itself_and_its_metrics(preset):
         ("c2i", {"counts": "ceil-block", "intervals": "20"}, {"counts": "ceil-block", "intervals": 20}),
         ("c2i", {"pixels_per_step": "16"}, {"counts": "pixels", "pixels_per_step": 16, "intervals": None}),
         ("c2i", {"counts": "pixels"}, {"counts": "pixels", "pixels_per_step": None, "intervals": None}),
-        ("c2i", {"counts": "pixels", "pixels_per_step": "3"}, {"counts": "pixels", "pixels_per_step": 3, "intervals": None}),
+        (
+            "c2i",
+            {"counts": "pixels", "pixels_per_step": "3"},
+            {"counts": "pixels", "pixels_per_step": 3, "intervals": None},
+        ),
         ("rise", {"pixels_per_step": "16"}, {"counts": "pixels", "pixels_per_step": 16}),
         ("rise", {"intervals": "10"}, {"counts": "equal", "intervals": 10}),
         ("rise", {"counts": "ceil-block", "intervals": "20"}, {"counts": "ceil-block", "intervals": 20}),
@@ -151,7 +155,8 @@ def test_what_cannot_be_set_is_an_error_that_says_what_can(preset, overrides, sa
 
 
 @pytest.mark.parametrize(
-    "field", [f.name for f in fields(CurveProtocol) if f.name in ("name", "metric", "order", "start", "unit", "summary")]
+    "field",
+    [f.name for f in fields(CurveProtocol) if f.name in ("name", "metric", "order", "start", "unit", "summary")],
 )
 def test_fields_that_make_a_metric_what_it_is_cannot_be_set(field):
     with pytest.raises(InputError, match=f"no field '{field}' to set; known: baseline, counts"):

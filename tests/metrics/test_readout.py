@@ -15,9 +15,7 @@ from c2i_fast.errors import InputError
 from c2i_fast.metrics.readout import READOUTS, check_readouts, probabilities, read
 
 examples = settings(deadline=None, derandomize=True, max_examples=80)
-LOGITS = hnp.arrays(
-    np.float32, st.tuples(st.integers(1, 5), st.integers(2, 6)), elements=st.floats(-60, 60, width=32)
-)
+LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 6)), elements=st.floats(-60, 60, width=32))
 TEMPERATURE = Temperature.from_parameters({"temperature": 2.5})
 
 
@@ -82,7 +80,9 @@ def test_the_calibrator_is_told_the_perturbed_fraction():
         def transform(self, logits, perturbed_fraction=None):
             return logits * (1 - perturbed_fraction[:, None])
 
-    found = read("calibrated", np.array([[4.0, 0.0]] * 3), 0, calibrator=Fading(), perturbed_fraction=np.array([0, 0.5, 1]))
+    found = read(
+        "calibrated", np.array([[4.0, 0.0]] * 3), 0, calibrator=Fading(), perturbed_fraction=np.array([0, 0.5, 1])
+    )
     np.testing.assert_allclose(found, [sigmoid_of(4), sigmoid_of(2), 0.5])
 
 

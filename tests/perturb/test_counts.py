@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -86,7 +87,7 @@ def test_curves_start_at_nothing_end_at_everything_and_never_go_back(size, rule,
     assert found[0] == 0
     assert found[-1] == elements
     assert len(found) == n + 1
-    steps = [b - a for a, b in zip(found, found[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(found)]
     assert min(steps) >= 1, "n ≤ U: every interval changes something"
     assert max(steps) - min(steps) <= 1, "as equal as whole elements can be"
 

@@ -60,7 +60,7 @@ def test_batches_are_always_full_and_of_one_shape(work, batch):
 def test_waste_is_bounded_by_what_one_pass_a_row_would_cost(work, batch):
     """One pass a row pads less than a batch; the chosen shape may pad more only where it saves feeding rows."""
     rectangles = list(pack(work, batch))
-    rows, width = rectangles[0].steps.shape
+    rows = len(rectangles[0].steps)
     cells = len(rectangles) * batch
     one_a_row = -(-len(work) // batch) * batch * (1 + ROW_COST)
     assert cells + ROW_COST * len(rectangles) * rows <= one_a_row + 1e-9

@@ -38,7 +38,7 @@ def shown(plan, row: int) -> np.ndarray:
 
 
 def defined(image: np.ndarray, saliency: np.ndarray, protocol: CurveProtocol, k: int) -> tuple[np.ndarray, int]:
-    """Image k of a protocol and its elements at the baseline, pixel by pixel, from counts, order, start and baseline."""
+    """Image k of a protocol and its elements at the baseline, from counts, order, start and baseline, by loops."""
     values = saliency.ravel().tolist()
     sign = 1 if protocol.ties == "index" else -1
     order = sorted(range(len(values)), key=lambda i: (-values[i], sign * i))
@@ -80,10 +80,7 @@ def cases(draw):
     elements = int(np.prod(space))
     levels = draw(st.sampled_from([1, 3, 1000]))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    maps = {
-        f"method {i}": rng.integers(0, levels, space).astype(np.float32)
-        for i in range(draw(st.integers(1, 3)))
-    }
+    maps = {f"method {i}": rng.integers(0, levels, space).astype(np.float32) for i in range(draw(st.integers(1, 3)))}
     return space, maps, draw(st.lists(protocols(elements), min_size=1, max_size=5))
 
 
@@ -145,7 +142,9 @@ def test_perturbed_fraction_is_the_share_of_pixels_seen_at_the_baseline(case):
 # ------------------------------------------------------------------------------------------------ sharing
 
 
-@pytest.mark.parametrize(("space", "n"), [((6, 5), 7), ((6, 5), 30), ((3, 3), 1), ((11,), 4), ((16, 16), 32), ((5, 7), 2)])
+@pytest.mark.parametrize(
+    ("space", "n"), [((6, 5), 7), ((6, 5), 30), ((3, 3), 1), ((11,), 4), ((16, 16), 32), ((5, 7), 2)]
+)
 def test_four_curves_cost_2n_passes(space, n):
     saliency = np.random.default_rng(1).random(space).astype(np.float32)
     plan = plan_image(picture(space), {"m": saliency}, c2i(n), PREPROCESSING)
@@ -260,7 +259,9 @@ def test_presets_on_one_pixel(preset):
 
 def test_too_many_intervals_for_the_map_is_an_input_error():
     with pytest.raises(InputError, match="32 intervals do not fit"):
-        plan_image(picture((4, 4)), {"m": np.ones((4, 4), np.float32)}, [protocol_for("c2i", "deletion")], PREPROCESSING)
+        plan_image(
+            picture((4, 4)), {"m": np.ones((4, 4), np.float32)}, [protocol_for("c2i", "deletion")], PREPROCESSING
+        )
 
 
 def test_plans_hold_no_copy_of_the_image_for_each_curve():

@@ -36,7 +36,9 @@ def values_of(scores, metric: str, method: str = "map", readout: str = "raw") ->
 
 
 def curves_of(scores, metric: str, method: str = "map", readout: str = "raw") -> np.ndarray:
-    return np.stack([r.curve.values for r in scores.rows if (r.metric, r.method, r.readout) == (metric, method, readout)])
+    return np.stack(
+        [r.curve.values for r in scores.rows if (r.metric, r.method, r.readout) == (metric, method, readout)]
+    )
 
 
 # ------------------------------------------------------------------------------------------------ a constant model
@@ -148,7 +150,7 @@ def test_no_map_removes_a_linear_logit_faster_than_its_contributions():
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("preset", ["c2i", "rise"])
 def test_deletion_and_insertion_of_a_model_that_counts_pixels_are_one_half(preset, rule):
-    """The logit is the share of white pixels, the picture white, the baseline black: a straight line, whatever the map."""
+    """The logit is the share of white pixels, the picture white, the baseline black: a line, whatever the map."""
     if preset == "rise":
         rule = {**rule, "x": "fraction"}
     matrix = np.stack([np.full(35, 1 / 35), np.zeros(35)])

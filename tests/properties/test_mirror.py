@@ -25,7 +25,13 @@ def cases(draw):
     n = draw(st.integers(1, elements))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     saliency = rng.integers(0, draw(st.sampled_from([1, 2, 5, 10**6])), space).astype(np.float32)
-    return space, n, saliency, rng.random((2, *space)).astype(np.float32), draw(st.sampled_from(["mean", "black", "blur"]))
+    return (
+        space,
+        n,
+        saliency,
+        rng.random((2, *space)).astype(np.float32),
+        draw(st.sampled_from(["mean", "black", "blur"])),
+    )
 
 
 def image_of(plan: PerturbationPlan, k: int) -> np.ndarray:

@@ -121,7 +121,7 @@ def test_the_corrected_mean_is_its_formula(n, data):
 
 @pytest.mark.parametrize("shared", [-0.4, 0.0, 0.6], ids=["shrinking", "unrelated", "growing"])
 def test_the_corrected_mean_is_unbiased_and_covers_the_reference(shared):
-    """A biased fast precision whose error depends on the value, a random subset in both: the reference's mean comes out."""
+    """A biased fast precision whose error depends on the value, a random subset in both: the bias goes."""
     rng = np.random.default_rng(7)
     means, hits = [], 0
     for _ in range(2000):

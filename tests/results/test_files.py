@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from c2i_fast.errors import InputError
-from c2i_fast.results.files import claim_output, is_empty_folder, read_json, write_atomically, write_json
+from c2i_fast.results.files import (
+    claim_file,
+    claim_output,
+    is_empty_folder,
+    is_temporary,
+    read_json,
+    write_atomically,
+    write_json,
+)
 
 
 def test_the_file_appears_under_its_name_only_when_it_is_whole(tmp_path):
@@ -127,3 +136,37 @@ def test_a_folder_without_the_right_to_write_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda folder, mode: not (Path(folder) == tmp_path and mode == os.W_OK))
     with pytest.raises(InputError, match=f"{tmp_path} is not a writable folder"):
         claim_output(tmp_path / "out", force=False)
+
+
+def test_a_folder_that_takes_no_file_is_an_error(tmp_path, monkeypatch):
+    """Permissions do not tell of a quota, of inodes that are used up, or of /proc."""
+
+    def full(**_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(InputError, match=f"{tmp_path} takes no file \\(No space left on device\\)"):
+        claim_output(tmp_path / "out", force=False)
+
+
+def test_an_output_that_is_one_file_never_replaces_a_folder(tmp_path):
+    with pytest.raises(InputError, match="must be a file"):
+        claim_file(tmp_path, force=True)
+    claim_file(tmp_path / "new.json", force=False)
+    (tmp_path / "old.json").touch()
+    with pytest.raises(InputError, match="give --force"):
+        claim_file(tmp_path / "old.json", force=False)
+    claim_file(tmp_path / "old.json", force=True)
+
+
+def test_what_a_kill_leaves_is_known_by_its_name_and_counts_as_nothing(tmp_path):
+    names = []
+    write_atomically(tmp_path / "part-00000.parquet", lambda temporary: names.append(temporary) or temporary.touch())
+    (tmp_path / "part-00000.parquet").unlink()
+    assert is_temporary(names[0])
+    for other in ("part-00000.parquet", ".hidden", ".part.tmp", "notes.12.tmp"):
+        assert not is_temporary(tmp_path / other)
+    names[0].touch()
+    assert is_empty_folder(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    assert not is_empty_folder(tmp_path)

@@ -161,7 +161,7 @@ def test_without_keeping_logits_there_are_none(tmp_path, whole):
 
 
 def test_a_broken_image_stops_the_run_and_is_named(tmp_path):
-    with pytest.raises(InputError, match="picture 4 is truncated; .*--on-error skip"):
+    with pytest.raises(InputError, match=r"picture 4 is truncated; .*--on-error skip"):
         run_case(tmp_path / "run", images=FlakyImages(make_images(), {4}))
 
 
@@ -179,7 +179,9 @@ def test_skipped_images_are_counted_and_recorded_and_change_nothing_else(tmp_pat
     totals = run_case(folder, images=FlakyImages(make_images(), broken), on_error="skip")
     assert (totals.images, totals.skipped) == (IMAGES - len(broken), len(broken))
     infos = RunDirectory(folder).infos()
-    assert [pair for i in infos for pair in i.skipped] == [(str(b), f"picture {b} is truncated") for b in sorted(broken)]
+    assert [pair for i in infos for pair in i.skipped] == [
+        (str(b), f"picture {b} is truncated") for b in sorted(broken)
+    ]
     assert infos[-1].next == IMAGES
     table = RunDirectory(whole).read()
     keep = [image not in {str(b) for b in broken} for image in table["image"].to_pylist()]

@@ -71,7 +71,7 @@ def test_no_scores_are_an_empty_table_of_the_same_schema():
 
 
 def test_parts_are_read_in_order_with_what_they_say_of_themselves(run):
-    infos = [info(0, 2), info(2, 5, skipped=(("x", "truncated, \"quoted\" ü"),), seconds=1.25), info(5, 6)]
+    infos = [info(0, 2), info(2, 5, skipped=(("x", 'truncated, "quoted" ü'),), seconds=1.25), info(5, 6)]
     for number, stored in enumerate(infos):
         run.write_part(number, [row(f"{number}-{i}", i) for i in range(3)], stored)
     assert [path.name for path in run.parts()] == [f"part-0000{n}.parquet" for n in range(3)]
@@ -114,7 +114,9 @@ def test_kept_tables_are_written_before_the_scores(run, monkeypatch):
 
     order = []
     real = module._write
-    monkeypatch.setattr(module, "_write", lambda path, table: order.append(f"{path.parent.name}/{path.name}") or real(path, table))
+    monkeypatch.setattr(
+        module, "_write", lambda path, table: order.append(f"{path.parent.name}/{path.name}") or real(path, table)
+    )
     run.write_part(0, [row("a", 1)], info(0, 1), kept={"part": pa.table({"x": [1]}), "curves": pa.table({"y": [2]})})
     assert order == ["logits/part-00000.parquet", "logits/curves-00000.parquet", "scores/part-00000.parquet"]
 
@@ -169,7 +171,42 @@ def test_files_left_by_a_kill_are_not_parts(run):
     assert len(run.infos()) == 3
 
 
+def test_what_a_kill_left_is_swept_away_and_nothing_else(run):
+    three_parts(run)
+    left = [folder / ".x.parquet.123.tmp" for folder in (run.path, run.path / "scores")]
+    for file in left:
+        file.write_bytes(b"half")
+    (run.path / "notes.txt").touch()
+    run.sweep()
+    assert not any(file.exists() for file in left)
+    assert (run.path / "notes.txt").exists()
+    assert len(run.infos()) == 3
+
+
+def test_reading_a_damaged_part_names_it(run):
+    three_parts(run)
+    path = run.parts()[1]
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"part-00001\.parquet cannot be read .* the run is damaged"):
+        run.read()
+
+
+def test_parts_beyond_five_digits_keep_their_order(run):
+    for number in (99_999, 100_000, 100_001):
+        run.write_part(number, [row(str(number), 1)], info(number, number + 1))
+    assert run.read()["image"].to_pylist() == ["99999", "100000", "100001"]
+
+
 # ------------------------------------------------------------------------------------------------ the folder
+
+
+def test_a_run_that_came_to_nothing_is_withdrawn_and_its_folder_only_if_empty(run):
+    run.withdraw()
+    assert not run.path.exists()
+    run.begin({"settings": {}}, replace=False)
+    (run.path / "notes.txt").touch()
+    run.withdraw()
+    assert [f.name for f in run.path.iterdir()] == ["notes.txt"]
 
 
 def test_beginning_writes_the_manifest_and_replacing_removes_only_what_a_run_wrote(tmp_path):

@@ -46,6 +46,9 @@ OTHER = {
 }
 
 
+SPELLED = {"metrics": "--metric", "overrides": "--set", "readouts": "--readout", "passes_per_part": "--part-passes"}
+
+
 def test_settings_go_through_json():
     stored = json.loads(json.dumps(STORED.to_dict()))
     assert RunSettings.from_dict(stored) == STORED
@@ -71,7 +74,8 @@ def test_every_setting_that_differs_is_refused_by_its_option(name):
     with pytest.raises(UsageError) as caught:
         RunSettings(**{name: OTHER[name]}).continuing(STORED)
     said = str(caught.value)
-    assert f"--{name.replace('_', '-')} {getattr(STORED, name)!r}, not {OTHER[name]!r}; leave the option out" in said
+    spelled = SPELLED.get(name, f"--{name.replace('_', '-')}")
+    assert f"{spelled} {getattr(STORED, name)!r}, not {OTHER[name]!r}; leave the option out" in said
     assert "\n" not in said
 
 
@@ -84,10 +88,16 @@ def test_the_same_inputs_may_go_on():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("model", "x"), ("calibrator", "x"), ("images", "x"), ("maps", {"rise": "x"}), ("maps", {"rise": "d", "new": "e"})],
+    [
+        ("model", "x"),
+        ("calibrator", "x"),
+        ("images", "x"),
+        ("maps", {"rise": "x"}),
+        ("maps", {"rise": "d", "new": "e"}),
+    ],
 )
 def test_every_input_that_differs_is_refused_by_name(name, value):
-    with pytest.raises(InputError, match=f"the {name} differ from what this run was begun with; score into another --out"):
+    with pytest.raises(InputError, match=rf"{name}.*another --out"):
         check_hashes(HASHES, {**HASHES, name: value})
     with pytest.raises(InputError, match=name):
-        check_hashes({k: v for k, v in HASHES.items() if k != name} | ({name: "y"} if value is None else {}), {**HASHES, name: value})
+        check_hashes({k: v for k, v in HASHES.items() if k != name}, {**HASHES, name: value})

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from c2i_fast.reliability.intervals import corrected_mean, mean_interval, paired
-from c2i_fast.results.summary import COLUMNS, FLOOR, aligned, score_rows, summarise, table_rows, values_by_cell
 from c2i_fast.results.run import score_table
+from c2i_fast.results.summary import COLUMNS, FLOOR, aligned, score_rows, summarise, table_rows, values_by_cell
 from c2i_fast.types import Score
 
 RNG = np.random.default_rng(0)
@@ -25,7 +25,9 @@ def rows(values: dict[str, dict[str, float]], metric="deletion", readout="raw") 
 
 
 def table(**methods) -> dict[str, dict[str, float]]:
-    return {name.replace("_", "-"): {str(i): float(v) for i, v in enumerate(values)} for name, values in methods.items()}
+    return {
+        name.replace("_", "-"): {str(i): float(v) for i, v in enumerate(values)} for name, values in methods.items()
+    }
 
 
 def test_cells_gather_images_in_the_order_they_first_appear():
@@ -40,7 +42,18 @@ def test_cells_gather_images_in_the_order_they_first_appear():
 
 def test_scores_and_tables_of_scores_give_the_same_rows():
     scores = [
-        Score(image=i, method="m", metric="gap", protocol="p", protocol_hash="h", readout="raw", target=0, value=v, curve=None, passes=1)
+        Score(
+            image=i,
+            method="m",
+            metric="gap",
+            protocol="p",
+            protocol_hash="h",
+            readout="raw",
+            target=0,
+            value=v,
+            curve=None,
+            passes=1,
+        )
         for i, v in (("a", 0.1), ("b", 0.2))
     ]
     expected = [("a", "m", "gap", "p", "raw", 0.1), ("b", "m", "gap", "p", "raw", 0.2)]
