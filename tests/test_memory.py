@@ -176,7 +176,9 @@ def test_background_classes_are_dropped_before_anything_is_followed():
         assert row.curve.values[0] == pytest.approx(logits[row.target], abs=1e-4)
 
 
-@pytest.mark.parametrize("model", [3, None, "no such model", "net.onnx", lambda x: x], ids=repr)
+@pytest.mark.parametrize(
+    "model", [3, None, "no such model", "net.onnx", len], ids=["number", "none", "words", "absent file", "function"]
+)
 def test_what_is_no_model_is_an_error_of_ours(model):
     with pytest.raises(C2IError):
         run(model)

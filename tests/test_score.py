@@ -259,10 +259,13 @@ def test_the_target_rule_of_the_protocol_is_followed(rule, expected):
     assert task.target_rule == rule
 
 
-def test_top1_is_the_clean_images_class_and_not_that_of_its_masks():
+@pytest.mark.parametrize("metric", ["deletion", "insertion"])
+def test_top1_is_the_clean_images_class_and_not_that_of_its_masks(metric):
+    """Insertion alone starts at the baseline: its first pass is not the clean image."""
     images, maps = case(6)
     logits_of = nets.smooth_function((3, 6, 5), seed=4)
-    rows = rows_of(run(images, maps, make_task()))
+    assert len({int(np.argmax(logits_of(image))) for image in images}) > 1
+    rows = rows_of(run(images, maps, make_task((metric,))))
     assert [next(r.target for r in rows if r.image == str(i)) for i in range(6)] == [
         int(np.argmax(logits_of(image))) for image in images
     ]

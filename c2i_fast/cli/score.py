@@ -112,8 +112,9 @@ def score(
         out=out, given=given, maps=tuple(maps or ()), calibrator=calibrator, resume=resume, force=force
     )
     settings = request.settings()
-    if target == "top1" and "target" in (settings.overrides or {}):
-        raise UsageError(f"--resume goes on with --target {settings.overrides['target']}, not top1; leave it out")
+    followed = (settings.overrides or {}).get("target", "top1")
+    if target == "top1" and followed != "top1":
+        raise UsageError(f"--resume goes on with --target {followed}, not top1; leave the option out")
     classifier = model.load(say, settings.seed or 0)
     source = open_source(images, classifier, say, settings.limit)
     scoring = prepare(request, settings, classifier, source)

@@ -52,11 +52,13 @@ class Tetrominoes:
     """Images with their labels and their truth.
 
     Attributes:
+        ids: names of the images.
         images: uint8 (N, 64, 64, 1), grey; pixel value 127.5 is the zero of the mixture.
         labels: int64 (N,), 0 = T and 1 = L, taking turns.
         masks: bool (N, 64, 64), where the shape is: its smoothed pattern is at least 0.05.
     """
 
+    ids: tuple[str, ...]
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     masks: NDArray[np.bool_]
@@ -71,15 +73,20 @@ class Tetrominoes:
     def part(self, first: int, end: int) -> Tetrominoes:
         """Returns images first ≤ i < end; of balanced classes where both are even."""
         chosen = slice(first, end)
-        return replace(self, images=self.images[chosen], labels=self.labels[chosen], masks=self.masks[chosen])
+        return replace(
+            self,
+            ids=self.ids[chosen],
+            images=self.images[chosen],
+            labels=self.labels[chosen],
+            masks=self.masks[chosen],
+        )
 
-    def save(self, path: Path, name: str) -> None:
-        """Writes an .npz that `--images` takes: `images`, `labels`, `ids` (`name-0000`, …), and `masks` beside them."""
-        ids = np.array([f"{name}-{number:04d}" for number in range(len(self))])
+    def save(self, path: Path) -> None:
+        """Writes an .npz that `--images` takes: `images`, `labels` and `ids`; `masks` are for whoever wants them."""
 
         def write(temporary: Path) -> None:
             with temporary.open("wb") as file:
-                np.savez(file, images=self.images, labels=self.labels, ids=ids, masks=self.masks)
+                np.savez(file, images=self.images, labels=self.labels, ids=np.array(self.ids), masks=self.masks)
 
         write_atomically(path, write)
 
@@ -101,7 +108,8 @@ def make_tetrominoes(count: int, *, seed: int, scenario: Scenario | None = None)
     backgrounds = _backgrounds(count, rng)
     mixture = scenario.alpha * shapes + (1 - scenario.alpha) * backgrounds / np.linalg.norm(backgrounds)
     grey = np.rint(127.5 + 127.5 * mixture / np.abs(mixture).max()).astype(np.uint8)
-    return Tetrominoes(images=grey[..., None], labels=labels, masks=patterns >= MASK_THRESHOLD)
+    ids = tuple(f"tetromino-{number:05d}" for number in range(count))
+    return Tetrominoes(ids=ids, images=grey[..., None], labels=labels, masks=patterns >= MASK_THRESHOLD)
 
 
 def _patterns(labels: NDArray[np.int64], scenario: Scenario, rng: np.random.Generator) -> Doubles:
@@ -111,7 +119,7 @@ def _patterns(labels: NDArray[np.int64], scenario: Scenario, rng: np.random.Gene
     for pattern, label in zip(patterns, labels, strict=True):
         shape, corner = enlarged[label], CORNERS[label]
         if scenario.placement == "rigid":
-            shape = np.rot90(shape, rng.integers(4))
+            shape = np.rot90(shape, int(rng.integers(4)))
             corner = (int(rng.integers(SIZE + 1 - shape.shape[0])), int(rng.integers(SIZE + 1 - shape.shape[1])))
         row, column = corner
         pattern[row : row + shape.shape[0], column : column + shape.shape[1]] = shape

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from c2i_fast.errors import C2IError
 from c2i_fast.export.graphs import fused_graph, scorer_graph
 from c2i_fast.export.save import save_graph
 from c2i_fast.export.verify import Verification, verify_fused, verify_scorer
@@ -75,7 +76,12 @@ def export_classifier(
     if scorer:
         graph = scorer_graph(classifier.backbone(), contract, calibrator)
         noted = replace(contract, step_map_dtype="uint8")
-        save_graph(graph, scorer_path, noted, check=lambda path: _check_scorer(path, out, noted))
+        try:
+            save_graph(graph, scorer_path, noted, check=lambda path: _check_scorer(path, out, noted))
+        except C2IError:  # both or none
+            for path in (out, out.with_name(f"{out.name}.data")):
+                path.unlink(missing_ok=True)
+            raise
     return ExportReport(path=out, contract=contract, verify=verified[0], scorer=scorer_path if scorer else None)
 
 

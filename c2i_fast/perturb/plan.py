@@ -120,7 +120,9 @@ def plan_image(
                 order = pixel_order(saliency, protocol.ties)
                 orders[protocol.ties] = order, _digest(order), map_warnings(saliency, order)
             order, digest, warnings = orders[protocol.ties]
-            fractions, passes = _request_curve(ledger, image, baselines[protocol.canonical_baseline], order, digest, protocol)
+            fractions, passes = _request_curve(
+                ledger, image, baselines[protocol.canonical_baseline], order, digest, protocol
+            )
             curves.append(
                 CurveRequest(method=method, protocol=protocol, fractions=fractions, passes=passes, warnings=warnings)
             )

@@ -391,7 +391,7 @@ SCORE = "score {fused} --images {val} --out {out} --quiet "
 
 
 @pytest.mark.parametrize(
-    ("maps", "says"),
+    ("given", "says"),
     [
         (
             "{bad}/maps-holed.npz",
@@ -707,7 +707,7 @@ def _dented(path: Path) -> bytes:
     [
         ("run.json", lambda path: b"{", "is not a readable run"),
         ("run.json", lambda path: b"[]", "was not written by c2i-fast score"),
-        ("run.json", lambda path: b'{"settings": {}}', "was not written by c2i-fast score|is damaged"),
+        ("run.json", lambda path: b'{"settings": {}}', "no usable 'hashes'; the run is damaged"),
         ("run.json", lambda path: None, "there is no run"),
         ("scores/part-00000.parquet", _cut, r"part-00000\.parquet is not a part of a run"),
         ("scores/part-00000.parquet", lambda path: b"hello", r"part-00000\.parquet is not a part of a run"),
@@ -728,7 +728,7 @@ def test_rescoring_a_damaged_run(refused, broken_run, kept, file, damage, says):
     ("file", "damage", "says"),
     [
         ("run.json", lambda path: b"{", "is not a readable run"),
-        ("run.json", lambda path: b'{"settings": {"magic": 1}}', "another version of c2i-fast|was not written by"),
+        ("run.json", lambda path: b'{"settings": {"magic": 1}}', "another version of c2i-fast|no usable 'hashes'"),
         ("scores/part-00000.parquet", _cut, r"part-00000\.parquet is not a part of a run"),
         ("scores/part-00000.parquet", _dented, r"part-00000\.parquet cannot be read .*the run is damaged"),
         ("scores/part-00000.parquet", lambda path: None, "does not follow the part before it"),

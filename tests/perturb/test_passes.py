@@ -33,6 +33,9 @@ IDENTITIES = {
     "caffe": lambda torch: nets.identity_net(3, (4, 5), preprocessing=CAFFE, torch=torch),
     "fixed": lambda torch: nets.identity_net(3, (4, 3), preprocessing=RGB, batch=6, torch=torch),
     "volume": lambda torch: nets.identity_net(2, (2, 3, 2), preprocessing=Preprocessing(mean=(0.3,)), torch=torch),
+    "some statistics": lambda torch: nets.identity_net(
+        3, (2, 3), preprocessing=Preprocessing(mean=(0.0, 0.4, 0.0), std=(1.0, 1.0, 0.5)), torch=torch
+    ),
     "one value": lambda torch: nets.identity_net(2, (1, 1), torch=torch),
 }
 

@@ -14,6 +14,7 @@ import pytest
 
 from c2i_fast.data.memory import MemoryImages
 from c2i_fast.errors import InputError
+from c2i_fast.metrics import METRICS as METRICS_OF
 from c2i_fast.results.record import Totals, protocol_entry, stored_protocols
 from c2i_fast.results.run import PartInfo, RunDirectory, table_scores
 from tests.results.case import (
@@ -139,6 +140,22 @@ def test_totals_are_sums_over_all_sessions(whole):
     assert totals.requested == IMAGES * 2 * 3 * 6
     assert totals.run == IMAGES * (2 + 2 * 2 * 4)
     assert totals.seconds == sum(i.seconds for i in infos) > 0
+
+
+def test_a_pass_made_only_to_find_the_target_is_not_counted(tmp_path):
+    """Insertion that stops short of the image: four points asked for, four run, and the clean one beside them."""
+    task = make_task()
+    partial = replace(
+        task.protocols[1], metric="insertion", counts="list", intervals=None, count_list=(0, 3, 7, 20), start="baseline"
+    )
+    passes = make_passes()
+    totals = run_case(
+        tmp_path / "run", task=replace(task, metrics=(METRICS_OF["insertion"],), protocols=(partial,)), passes=passes
+    )
+    forwarded = sum(len(work) for work in passes.calls)
+    # the all-baseline image is the same for both maps
+    assert totals.requested == IMAGES * 2 * 4
+    assert totals.run == IMAGES * (2 * 3 + 1) == forwarded - IMAGES
 
 
 def test_scores_do_not_depend_on_how_images_are_grouped_into_parts(tmp_path, whole):

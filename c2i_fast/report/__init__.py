@@ -1,0 +1,1 @@
+"""What people look at: figures. Importing this room imports no matplotlib."""

@@ -1,0 +1,287 @@
+"""`explain`: maps for every image, resumed and replaced without losing what is not its own."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from c2i_fast.attribution.base import Context
+from c2i_fast.attribution.controls import Center, RandomNoise
+from tests.cli.things import done, pictures, run, write_folder
+
+
+@pytest.fixture
+def explain(net, npz, tmp_path):
+    """Runs `explain` into a folder of its own and returns it with the JSON."""
+    count = iter(range(100))
+
+    def make(*options, model=net, images=npz, out=None):
+        out = out or tmp_path / f"maps-{next(count)}"
+        return out, done("explain", model, "--images", images, "--out", out, "--json", *options).json
+
+    return make
+
+
+RISE = ("--method", "rise", "--masks", "40", "--grid", "4")
+
+
+def read(folder: Path) -> dict[str, np.ndarray]:
+    return {str(p.relative_to(folder).with_suffix("")): np.load(p) for p in sorted(folder.rglob("*.npy"))}
+
+
+def pixels(count: int = 12) -> np.ndarray:
+    return pictures(count)[0].transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+
+
+def test_the_json_keeps_its_keys_and_counts(explain):
+    out, content = explain(*RISE, "--method", "center")
+    assert set(content) >= {"out", "methods"}
+    assert content["out"] == str(out)
+    rise, center = content["methods"]
+    assert set(rise) >= {"name", "maps", "seconds", "passes", "path"}
+    assert (rise["name"], rise["maps"], rise["passes"]) == ("rise", 12, 12 * 40)
+    assert (center["name"], center["maps"], center["passes"]) == ("center", 12, 0)
+    assert rise["path"] == str(out / "rise")
+    assert rise["seconds"] > 0
+
+
+def test_there_is_a_finite_map_of_every_image(explain):
+    out, _ = explain(*RISE, "--method", "sobel")
+    maps = read(out)
+    assert set(maps) == {f"{method}/{i}" for method in ("rise", "sobel") for i in range(12)}
+    assert all(m.shape == (16, 16) and m.dtype == np.float32 and np.isfinite(m).all() for m in maps.values())
+    assert all(np.ptp(m) > 0 for m in maps.values())
+
+
+def test_controls_are_the_librarys(explain):
+    out, _ = explain("--method", "center", "--method", "random", "--seed", "4")
+    ids, images = [str(i) for i in range(12)], pixels()
+    for control in (Center, RandomNoise):
+        expected = control(Context(seed=4)).explain(ids, images, np.zeros(12, int))
+        np.testing.assert_array_equal(list(read(out / control.name).values()), [expected[i] for i in _order()])
+
+
+def _order() -> list[int]:
+    return sorted(range(12), key=str)
+
+
+def test_rise_is_its_definition(explain, net):
+    """Mean over masks of the mask times the target's probability, over p: from the masks the method itself draws."""
+    import onnxruntime
+    from scipy.special import softmax
+
+    from c2i_fast.attribution.rise import Rise
+    from c2i_fast.types import Preprocessing
+
+    session = onnxruntime.InferenceSession(net, providers=["CPUExecutionProvider"])
+
+    class Passes:
+        """Masks made by hand."""
+
+        def blend(self, plans, grids, axes, work):
+            answers = []
+            for plan, mask in work:
+                shown = axes[0][mask] @ grids[mask] @ axes[1][mask].T
+                image = plans[plan].start * (1 - shown) + plans[plan].end * shown
+                answers.append(session.run(None, {"image": image[None].astype(np.float32)})[0][0])
+            return np.array(answers)
+
+    out, _ = explain(*RISE, "--limit", "2")
+    images = pixels()[:2]
+    targets = session.run(None, {"image": images})[0].argmax(1)
+    options = {"masks": 40, "grid": 4}
+    method = Rise(Context(passes=Passes(), preprocessing=Preprocessing(), options=options))
+    expected = method.explain(["0", "1"], images, targets)
+    np.testing.assert_allclose(list(read(out / "rise").values()), expected, atol=1e-5)
+    assert softmax(session.run(None, {"image": images})[0], axis=1).max() < 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("--masks", "41"),
+        ("--grid", "5"),
+        ("--keep", "0.4"),
+        ("--seed", "1"),
+        ("--target", "2"),
+        ("--target", "given"),
+        ("--mean", "0.4"),
+    ],
+)
+def test_what_must_matter(explain, change):
+    first, second = read(explain(*RISE)[0]), read(explain(*RISE, *change)[0])
+    assert first.keys() == second.keys()
+    assert any(not np.allclose(first[key], second[key], atol=1e-4) for key in first)
+
+
+@pytest.mark.parametrize(
+    "same",
+    [("--batch-size", "7"), ("--threads", "1"), ("--workers", "5"), ("--device", "cpu"), ("--precision", "fp32")],
+)
+def test_what_must_not_matter(explain, same):
+    first, second = read(explain(*RISE)[0]), read(explain(*RISE, *same)[0])
+    for key in first:
+        np.testing.assert_allclose(first[key], second[key], atol=1e-6)
+
+
+def test_engines_agree(explain):
+    pytest.importorskip("openvino")
+    first, second = (read(explain(*RISE, "--engine", engine)[0]) for engine in ("onnxruntime", "openvino"))
+    for key in first:
+        np.testing.assert_allclose(first[key], second[key], atol=1e-4)
+
+
+def test_a_target_may_be_the_label(explain, npz):
+    by_label = read(explain(*RISE, "--target", "label")[0])
+    labels = np.load(npz)["labels"]
+    for label in range(3):
+        fixed = read(explain(*RISE, "--target", str(label))[0])
+        for number in np.flatnonzero(labels == label):
+            np.testing.assert_array_equal(by_label[f"rise/{number}"], fixed[f"rise/{number}"])
+
+
+def test_a_map_does_not_depend_on_the_images_beside_it(explain, tmp_path):
+    images, labels = pictures(12)
+    chosen = [7, 2]
+    np.savez(tmp_path / "two.npz", images=images[chosen], labels=labels[chosen], ids=np.array(["7", "2"]))
+    whole = read(explain(*RISE, "--method", "random")[0])
+    alone = read(explain(*RISE, "--method", "random", images=tmp_path / "two.npz")[0])
+    assert len(alone) == 4
+    for key, values in alone.items():
+        np.testing.assert_allclose(values, whole[key], atol=1e-6)
+
+
+def test_limit_takes_the_first_images(explain):
+    out, content = explain("--method", "center", "--limit", "5")
+    assert content["methods"][0]["maps"] == 5
+    assert set(read(out)) == {f"center/{i}" for i in range(5)}
+
+
+def test_folders_give_maps_at_the_same_relative_places(explain, folder):
+    out, _ = explain("--method", "sobel", images=folder)
+    pictures_there = {str(p.relative_to(folder)) for p in folder.rglob("*.png")}
+    assert set(read(out)) == {f"sobel/{name}" for name in pictures_there}
+
+
+@pytest.mark.parametrize("lost", [1, 5, 12])
+def test_resuming_makes_only_what_is_missing_and_the_same_bit_for_bit(explain, lost):
+    out, _ = explain(*RISE, "--method", "smooth-random")
+    before = read(out)
+    for number in range(lost):
+        (out / "rise" / f"{number}.npy").unlink()
+    untouched = (out / "rise" / "11.npy").stat().st_mtime_ns if lost < 12 else None
+    _, content = explain(*RISE, "--method", "smooth-random", "--resume", out=out)
+    assert content["methods"][0]["maps"] == lost
+    after = read(out)
+    assert before.keys() == after.keys()
+    for key in before:
+        np.testing.assert_array_equal(before[key], after[key])
+    assert untouched is None or (out / "rise" / "11.npy").stat().st_mtime_ns == untouched
+
+
+def test_resuming_nothing_starts_afresh_and_a_finished_one_does_nothing(explain, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for out in (tmp_path / "absent", tmp_path / "empty"):
+        _, content = explain("--method", "center", "--resume", out=out)
+        assert content["methods"][0]["maps"] == 12
+        _, content = explain("--method", "center", "--resume", out=out)
+        assert content["methods"][0]["maps"] == 0
+
+
+def test_force_replaces_only_what_explain_wrote(net, npz, explain):
+    out, _ = explain("--method", "center", "--method", "sobel")
+    (out / "notes.txt").write_text("mine")
+    (out / "own").mkdir()
+    np.save(out / "own" / "0.npy", np.ones(3))
+    assert run("explain", net, "--images", npz, "--method", "random", "--out", out).code == 1
+    assert set(read(out / "sobel")) == {str(i) for i in range(12)}
+    explain("--method", "random", "--force", out=out)
+    assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "own" / "0.npy").exists()
+    assert not (out / "center").exists()
+    assert not (out / "sobel").exists()
+    assert [m["name"] for m in json.loads((out / "explain.json").read_text())["methods"]] == ["random"]
+
+
+def test_force_keeps_the_old_maps_where_the_new_input_is_wrong(explain, net, npz):
+    out, _ = explain("--method", "center")
+    answer = run("explain", net, "--images", npz, "--method", "rise", "--target", "9", "--out", out, "--force")
+    assert answer.code == 1
+    assert len(read(out / "center")) == 12
+
+
+def test_images_that_cannot_be_read_are_left_out_and_counted(net, tmp_path):
+    write_folder(tmp_path / "val", 6)
+    (tmp_path / "val" / "1" / "broken.jpg").write_text("no picture")
+    options = ("--images", tmp_path / "val", "--method", "center", "--on-error", "skip", "--json")
+    answer = done("explain", net, *options, "--out", tmp_path / "maps")
+    assert answer.json["skipped"] == 1
+    assert answer.json["methods"][0]["maps"] == 6
+    assert "skipped 1/broken.jpg: " in answer.err
+
+
+def test_a_picture_that_breaks_late_keeps_the_maps_made_before_it(net, tmp_path):
+    write_folder(tmp_path / "val", 40, labelled=False)
+    (tmp_path / "val" / "zzz.png").write_text("no picture")
+    options = ("--images", tmp_path / "val", "--method", "center", "--out", tmp_path / "maps", "--quiet")
+    assert run("explain", net, *options).code == 1
+    kept = len(read(tmp_path / "maps"))
+    assert kept > 0
+    again = done("explain", net, *options, "--resume", "--on-error", "skip", "--json").json
+    assert again["methods"][0]["maps"] == 40 - kept
+
+
+def test_the_table_and_quiet(net, npz, tmp_path):
+    answer = done("explain", net, "--images", npz, *RISE, "--out", tmp_path / "maps", "--quiet")
+    assert answer.err == ""
+    for said in ("method", "maps", "passes", "seconds", "rise", "480"):
+        assert said in answer.out
+    spoken = done("explain", net, "--images", npz, *RISE, "--out", tmp_path / "maps", "--force")
+    assert "engine: onnxruntime fp32" in spoken.err
+
+
+@pytest.fixture(scope="module")
+def torch_net(made):
+    pytest.importorskip("torch")
+    (made / "tiny_torch_net.py").write_text(
+        textwrap.dedent(
+            """
+            from torch import nn
+            def net():
+                return nn.Sequential(
+                    nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 4, 3, padding=1), nn.ReLU(),
+                    nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3),
+                )
+            """
+        )
+    )
+    return "tiny_torch_net:net"
+
+
+def test_gradients_need_torch_and_are_autograds(explain, torch_net, made, monkeypatch):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("captum")
+    monkeypatch.chdir(made)
+    out, _ = explain("--method", "gradient", "--size", "16", "--limit", "3", "--target", "1", model=torch_net)
+    from c2i_fast.models import load_classifier
+    from c2i_fast.types import Preprocessing
+
+    module = load_classifier(torch_net, preprocessing=Preprocessing(size=(16, 16))).module
+    x = torch.from_numpy(pixels()[:3]).requires_grad_(True)
+    module(x)[:, 1].sum().backward()
+    np.testing.assert_allclose(list(read(out / "gradient").values()), x.grad.abs().sum(1).numpy(), atol=1e-6)
+
+
+def test_the_layer_of_gradcam_matters(explain, torch_net, made, monkeypatch):
+    pytest.importorskip("pytorch_grad_cam")
+    monkeypatch.chdir(made)
+    options = ("--method", "gradcam", "--size", "16", "--limit", "4", "--target", "0")
+    last, first = (read(explain(*options, *more, model=torch_net)[0]) for more in ((), ("--layer", "0")))
+    assert any(np.abs(last[key] - first[key]).max() > 1e-3 for key in last)
+    named = read(explain(*options, "--layer", "2", model=torch_net)[0])
+    for key in last:
+        np.testing.assert_allclose(named[key], last[key], atol=1e-6)
