@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from c2i_fast.errors import InputError
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols, score_stream
-from c2i_fast.types import Calibrator, Precision, Preprocessing, Score
+from c2i_fast.types import Calibrator, Floats, Precision, Preprocessing, Score
 
 if TYPE_CHECKING:
+    from c2i_fast.data.map_source import MapSource
+    from c2i_fast.data.source import ImageSource
+    from c2i_fast.engines.select import EngineChoice
     from c2i_fast.models.classifier import Classifier
 
 
@@ -43,10 +47,12 @@ class Scores:
         return summarise(values_by_cell(score_rows(self.rows)))
 
     def mean(self, metric: str, method: str = "map", readout: str = "raw") -> float:
-        """Returns the mean of one metric over images."""
-        return next(
-            r.score.mean for r in self.summary() if (r.metric, r.method, r.readout) == (metric, method, readout)
-        )
+        """Returns the mean of one metric over images; an `InputError` where it was not scored."""
+        means = {(r.metric, r.method, r.readout): r.score.mean for r in self.summary()}
+        if (metric, method, readout) not in means:
+            known = "; ".join(" ".join(key) for key in means)
+            raise InputError(f"there is no score of {metric} {method} {readout}; there are: {known}")
+        return means[metric, method, readout]
 
 
 def score(
@@ -101,8 +107,6 @@ def score(
     """
     from c2i_fast.data.memory import MemoryImages, memory_maps
     from c2i_fast.engines.select import choose_engine
-    from c2i_fast.export.open import GraphOpener
-    from c2i_fast.perturb.passes import GraphPasses
 
     source = MemoryImages(images, ids=ids, labels=labels)
     sources = memory_maps(maps, source.ids)
@@ -126,16 +130,37 @@ def score(
         has_module=classifier.module is not None,
         passes_elements=first.size,
     )
+    return _run(classifier, choice, task, source, sources, first)
+
+
+def _run(
+    classifier: Classifier,
+    choice: EngineChoice,
+    task: ScoreTask,
+    source: ImageSource,
+    sources: Mapping[str, MapSource],
+    first: Floats,
+) -> Scores:
+    """Opens the engine and scores; only the rows are kept."""
+    from c2i_fast.export.open import GraphOpener
+    from c2i_fast.perturb.passes import GraphPasses
+
     passes = GraphPasses(GraphOpener(classifier, choice.config), classifier.contract, choice.config.batch_size)
     passes.check_shapes([first])
     clock = time.perf_counter()
-    passes.warm_up(protocols)
+    passes.warm_up(task.protocols)
     built = time.perf_counter()
-    scored = [image for part in score_stream(source.stream(), sources, passes, task) for image in part.images]
+    rows: list[Score] = []
+    requested = run = 0
+    for part in score_stream(source.stream(), sources, passes, task):
+        for image in part.images:
+            rows += image.scores
+            requested += image.plan.requested
+            run += len(image.plan.work) - image.plan.extra
     return Scores(
-        rows=tuple(row for image in scored for row in image.scores),
-        requested=sum(image.plan.requested for image in scored),
-        run=sum(len(image.plan.work) - image.plan.extra for image in scored),
+        rows=tuple(rows),
+        requested=requested,
+        run=run,
         seconds=time.perf_counter() - built,
         build_seconds=built - clock,
         engine=f"{choice.config.engine} {choice.config.precision}: {choice.reason}",

@@ -194,7 +194,7 @@ COMMANDS = {
 READERS = ("calibrate", "explain", "score")  # of images
 
 
-# ------------------------------------------------------------------------------------------------------ images
+# -------------------------------------------------------------------------------- images
 
 
 @pytest.mark.parametrize("command", READERS)
@@ -275,7 +275,7 @@ def test_calibrating_needs_labels(refused):
     refused(COMMANDS["calibrate"].format(model="{net}", images="{bad}/unlabelled.npz"), "calibration needs labels: ")
 
 
-# ------------------------------------------------------------------------------------------------------ models
+# -------------------------------------------------------------------------------- models
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -385,7 +385,7 @@ def test_an_onnx_file_with_flipped_bytes_never_shows_a_traceback(net, tmp_path):
     assert 1 in codes, "the damage was noticed at least once"
 
 
-# ------------------------------------------------------------------------------------------------------ maps
+# -------------------------------------------------------------------------------- maps
 
 SCORE = "score {fused} --images {val} --out {out} --quiet "
 
@@ -433,7 +433,7 @@ def test_maps_that_are_all_equal_are_scored_with_a_warning_in_the_row(fused, npz
     assert {tuple(row["warnings"]) for row in rows(tmp_path / "run")} == {("constant map",)}
 
 
-# ------------------------------------------------------------------------------------------------------ calibrators
+# -------------------------------------------------------------------------------- calibrators
 
 
 @pytest.mark.parametrize(
@@ -488,7 +488,7 @@ def test_one_image_cannot_be_split(refused):
     refused("calibrate {net} --images {val} --limit 1 --out {out}.json --quiet", "use a fit fraction of 1", opens=True)
 
 
-# ------------------------------------------------------------------------------------------------------ options
+# -------------------------------------------------------------------------------- options
 
 
 @pytest.mark.parametrize(
@@ -601,7 +601,7 @@ def test_wrong_usage_elsewhere(refused, line, says):
     refused(line, says, code=2)
 
 
-# ------------------------------------------------------------------------------------------------------ outputs
+# -------------------------------------------------------------------------------- outputs
 
 WRITERS = {
     "calibrate": "calibrate --logits {{bad}}/logits.npz --out {out}{json} --quiet",
@@ -665,7 +665,7 @@ def test_a_device_is_never_replaced(refused, tmp_path, command):
     assert name.is_fifo()
 
 
-# ------------------------------------------------------------------------------------------------------ runs
+# -------------------------------------------------------------------------------- runs
 
 
 @pytest.fixture
