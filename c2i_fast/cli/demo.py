@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from c2i_fast.cli.options import Force, Seed, TalkOptions, flattened
-from c2i_fast.cli.render import interval, sayer, show_json, show_table
+from c2i_fast.cli.render import sayer, show_json, show_table
+
+READOUTS = ("raw", "calibrated")
 
 
 def register(app: typer.Typer) -> None:
@@ -33,30 +35,43 @@ def demo(
 
 
 def _table(content: dict[str, Any]) -> None:
+    """Prints the truth beside the gap, deletion and insertion below, and which of them orders methods as the truth."""
+    truth = content["truth"]
+    methods = tuple(dict.fromkeys(row["name"] for row in truth["methods"]))
+    known = {(row["name"], row["measure"]): row for row in truth["methods"]}
     scores = {(row["method"], row["metric"], row["readout"]): row for row in content["score"]["scores"]}
-    rows = []
-    for truth in content["truth"]:
-        name = truth["method"]
-        gaps = [scores[name, "gap", readout] for readout in ("raw", "calibrated")]
-        both = [
-            " / ".join(f"{scores[name, metric, readout]['mean']:.3f}" for readout in ("raw", "calibrated"))
-            for metric in ("deletion", "insertion")
-        ]
-        rows.append([name, *(interval(row["mean"], row["ci95"], 3) for row in (truth, *gaps)), *both])
+    gap, others = (
+        [(f"{metric} {readout}", metric.split()[0], readout) for metric in metrics for readout in READOUTS]
+        for metrics in (("gap ↑",), ("deletion ↓", "insertion ↑"))
+    )
+    print()
     show_table(
-        f"\n{content['score']['images']} images; means with 95 % intervals",
+        f"{content['score']['images']} images: means ± half their 95 % interval, beside what is true",
+        ["method", *(f"{_spoken(measure)} ↑" for measure in truth["verdict"]), *(title for title, _, _ in gap)],
         [
-            "method",
-            "mass accuracy ↑ (truth)",
-            "gap ↑, raw",
-            "gap ↑, calibrated",
-            "deletion ↓, raw / cal.",
-            "insertion ↑, raw / cal.",
+            [name, *(_cell(known[name, measure]) for measure in truth["verdict"]), *_cells(scores, name, gap)]
+            for name in methods
         ],
-        rows,
     )
     print(
-        f"Mass accuracy: the share of a map that lies on the shape; {content['uniform_mass_accuracy']:.3f} if it is flat."
+        "\nmass accuracy: share of a map that lies on the shape; a constant offset, such as rise's, counts against it\n"
+        "top precision: share of its highest pixels, as many as the shape has, that lie there; ranks alone count\n"
+        f"either of a map that knows nothing: {truth['chance']:.3f}\n"
     )
-    print(content["verdict"])
+    show_table("", ["method", *(title for title, _, _ in others)], [[m, *_cells(scores, m, others)] for m in methods])
+    print("\nWhich score orders the methods like the truth? (Kendall's τ: 1 the same order, 0 unrelated, −1 reversed)")
+    for measure, verdict in truth["verdict"].items():
+        print(f"  {_spoken(measure)}: {verdict}")
     print(f"wrote {content['out']} in {content['seconds']:.0f} s")
+
+
+def _cells(scores: dict[Any, Any], method: str, columns: list[tuple[str, str, str]]) -> list[str]:
+    return [_cell(scores[method, metric, readout]) for _, metric, readout in columns]
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return f"{row['mean']:.3f} ±{(row['ci95'][1] - row['ci95'][0]) / 2:.3f}"
+
+
+def _spoken(measure: str) -> str:
+    return measure.replace("-", " ")

@@ -10,7 +10,7 @@ import numpy as np
 
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.demo.tetromino import Tetrominoes
-from c2i_fast.demo.truth import Agreement, agreement, mass_accuracy
+from c2i_fast.demo.truth import TRUTHS, Agreement, agreement
 from c2i_fast.metrics import METRICS
 from c2i_fast.reliability.intervals import Estimate, mean_interval
 from c2i_fast.results.summary import Cell
@@ -25,56 +25,52 @@ ScoreKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Comparison:
-    """What the table and its last sentence are made of.
+    """What the truth says of the maps, and of the scores.
 
     Attributes:
         maps: by method, float32 (N, H, W), in the order of the images.
-        truth: by method, the mean mass accuracy of its maps.
-        uniform: the mass accuracy of a map that is equal everywhere.
-        agreements: of each metric and read-out with the truth.
+        truth: measure → method → its mean over images.
+        chance: either measure of a map that is equal everywhere, respectively of one that knows nothing.
+        agreements: measure → score → how alike they order the methods.
     """
 
     maps: Mapping[str, Floats]
-    truth: Mapping[str, Estimate]
-    uniform: float
-    agreements: Mapping[ScoreKey, Agreement]
+    truth: Mapping[str, Mapping[str, Estimate]]
+    chance: float
+    agreements: Mapping[str, Mapping[ScoreKey, Agreement]]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""
-        return {
-            "truth": [
-                {"method": name, "measure": "mass-accuracy", **estimate.to_dict()}
-                for name, estimate in self.truth.items()
-            ],
-            "uniform_mass_accuracy": self.uniform,
-            "tau": [
-                {"metric": metric, "readout": readout, **found.to_dict()}
-                for (metric, readout), found in self.agreements.items()
-            ],
-            "verdict": self.verdict(),
-        }
+        methods = [
+            {"name": name, "measure": measure, **estimate.to_dict()}
+            for measure, estimates in self.truth.items()
+            for name, estimate in estimates.items()
+        ]
+        tau = [
+            {"measure": measure, "metric": metric, "readout": readout, **found.to_dict()}
+            for measure, agreements in self.agreements.items()
+            for (metric, readout), found in agreements.items()
+        ]
+        verdicts = {measure: verdict(agreements) for measure, agreements in self.agreements.items()}
+        return {"methods": methods, "chance": self.chance, "tau": tau, "verdict": verdicts}
 
-    def verdict(self) -> str:
-        """Returns one sentence: which score orders the methods most like the truth, and which least."""
-        order = sorted(self.agreements, key=lambda key: -self.agreements[key].tau)
-        best, worst = order[0], order[-1]
-        if self.agreements[best].tau == self.agreements[worst].tau:
-            which = f"All scores order the {len(self.truth)} methods equally like the truth: {self._tau(best)}"
-        else:
-            ties = [_name(key) for key in order if self.agreements[key].tau == self.agreements[best].tau]
-            which = (
-                f"The order of the {len(self.truth)} methods by {' and by '.join(ties)} is most like the truth's: "
-                f"{self._tau(best)}; by {_name(worst)} least: {self._tau(worst)}"
-            )
-        return f"{which} (1 is the same order, 0 an unrelated one)."
 
-    def _tau(self, key: ScoreKey) -> str:
-        found = self.agreements[key]
-        return f"Kendall's τ = {found.tau:.2f} [{found.ci95[0]:.2f}, {found.ci95[1]:.2f}]"
+def verdict(agreements: Mapping[ScoreKey, Agreement]) -> str:
+    """Returns half a sentence: which scores order the methods most like the truth, and which least.
+
+    Example:
+        >>> verdict({("gap", "raw"): Agreement(tau=0.5, ci95=(0.1, 0.8))})
+        'every score equally, τ = 0.50 [0.10, 0.80]'
+    """
+    best, worst = (extreme(found.tau for found in agreements.values()) for extreme in (max, min))
+    if best == worst:
+        return f"every score equally, {_described(agreements, best)}"
+    most, least = (f"{_named(agreements, tau)}, {_described(agreements, tau)}" for tau in (best, worst))
+    return f"most by {most}; least by {least}"
 
 
 def compare(outcome: Outcome, maps: Mapping[str, MapSource], images: Tetrominoes, *, seed: int) -> Comparison:
-    """Returns the scores of a run beside the mass accuracy of the maps it scored.
+    """Returns what the truth says of a run and the maps it scored.
 
     Args:
         outcome: of the run.
@@ -84,15 +80,22 @@ def compare(outcome: Outcome, maps: Mapping[str, MapSource], images: Tetrominoes
     """
     space = images.masks.shape[1:]
     loaded = {name: np.stack([source.load(image, space) for image in images.ids]) for name, source in maps.items()}
-    inside = {name: mass_accuracy(values, images.masks) for name, values in loaded.items()}
-    truth = np.stack(list(inside.values()))
     keys = dict.fromkeys((metric, readout) for _, metric, _, readout in outcome.low)
-    scores = {key: _signed(outcome.low, key, tuple(inside), images.ids) for key in keys}
+    scores = {key: _signed(outcome.low, key, tuple(loaded), images.ids) for key in keys}
+    truth = {
+        measure: np.stack([of(values, images.masks) for values in loaded.values()]) for measure, of in TRUTHS.items()
+    }
     return Comparison(
         maps=loaded,
-        truth={name: mean_interval(values) for name, values in inside.items()},
-        uniform=float(images.masks.mean()),
-        agreements={key: agreement(values, truth, seed=seed) for key, values in scores.items()},
+        truth={
+            measure: {name: mean_interval(row) for name, row in zip(loaded, values, strict=True)}
+            for measure, values in truth.items()
+        },
+        chance=float(images.masks.mean()),
+        agreements={
+            measure: {key: agreement(score, values, seed=seed) for key, score in scores.items()}
+            for measure, values in truth.items()
+        },
     )
 
 
@@ -105,5 +108,19 @@ def _signed(
     return sign * np.array([[found[method][image] for image in ids] for method in methods])
 
 
-def _name(key: ScoreKey) -> str:
-    return f"{key[0]} ({key[1]})"
+def _named(agreements: Mapping[ScoreKey, Agreement], tau: float) -> str:
+    """Returns the scores that have this τ; a metric that has it under every read-out stands without them."""
+    readouts = {readout for _, readout in agreements}
+    having: dict[str, list[str]] = {}
+    for (metric, readout), found in agreements.items():
+        if found.tau == tau:
+            having.setdefault(metric, []).append(readout)
+    return ", ".join(
+        metric if set(those) == readouts else f"{metric} ({', '.join(those)})" for metric, those in having.items()
+    )
+
+
+def _described(agreements: Mapping[ScoreKey, Agreement], tau: float) -> str:
+    """Returns this τ with the widest ends of the intervals of those that have it."""
+    lows, highs = zip(*(found.ci95 for found in agreements.values() if found.tau == tau), strict=True)
+    return f"τ = {tau:.2f} [{min(lows):.2f}, {max(highs):.2f}]"

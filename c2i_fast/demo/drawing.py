@@ -68,7 +68,7 @@ def draw_reliability(path: Path, logits: NDArray[Any], labels: NDArray[np.int64]
             f"before: raw\nexpected calibration error {errors[0]:.3f}",
             f"after: divided by temperature {temperature:.2f}\nexpected calibration error {errors[1]:.3f}",
         ),
-        title=f"How often the network is right when it is so sure ({len(labels)} held-out images)",
+        title=f"How often the network is right, by how sure it is ({len(labels)} held-out images)",
     )
 
 

@@ -20,7 +20,7 @@ from c2i_fast.demo.commands import MODEL, commands
 from c2i_fast.demo.compare import Comparison, compare
 from c2i_fast.demo.tetromino import Tetrominoes, make_tetrominoes
 from c2i_fast.demo.train import PREPROCESSING, save_weights, train
-from c2i_fast.errors import MissingDependencyError
+from c2i_fast.errors import InputError, MissingDependencyError
 from c2i_fast.results.files import claim_output, write_json
 from c2i_fast.types import Calibrator
 
@@ -41,20 +41,24 @@ EXPLAINERS = ("rise", "gradient", "gradcam", *CONTROLS)
 CALIBRATOR = "calibrator.json"
 FIT_FRACTION = 0.5
 EXTRAS = "cpu,torch,explain,report"
+PACKAGES = {"pytorch_grad_cam": "grad-cam"}
+"""Where what is installed is called otherwise than what is imported."""
 NEEDED = ("torch", "onnxscript", "safetensors", "captum", "pytorch_grad_cam", "matplotlib")
+ENGINES = ("onnxruntime", "openvino")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """How much of everything; even numbers keep classes balanced."""
+    """How many images are explained, and with how many masks."""
 
-    train: int = 200
-    calibration: int = 1000
-    images: int = 64
-    masks: int = 1000
+    images: int
+    masks: int
 
 
-QUICK = Sizes(calibration=600, images=24, masks=500)
+# Even, so that classes are balanced. Both sizes share the images up to these, so the network and its temperature too.
+TRAIN, CALIBRATION = 200, 1000
+FULL = Sizes(images=128, masks=4000)
+QUICK = Sizes(images=24, masks=500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,10 +95,9 @@ def run_demo(
         InputError: `out` is not empty, or cannot be written.
     """
     check_installed()
-    claim_output(out, force=force)
+    claim_folder(out, force=force)
     clock = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
-    sizes = QUICK if quick else Sizes()
+    sizes = QUICK if quick else FULL
     lines = commands(out, seed=seed, methods=EXPLAINERS, masks=sizes.masks)
     demo = Demo(out=out, sizes=sizes, seed=seed, say=say, commands=lines)
     learn, images = make_data(demo)
@@ -113,7 +116,7 @@ def run_demo(
         "export": exported,
         "explain": explained,
         "score": outcome.to_dict(),
-        **comparison.to_dict(),
+        "truth": comparison.to_dict(),
         "figures": draw(demo, images, comparison, outcome, held_out, calibration.calibrator),
         "commands": lines,
         "seconds": time.perf_counter() - clock,
@@ -124,25 +127,34 @@ def run_demo(
 
 def check_installed() -> None:
     """Raises `MissingDependencyError` for the first package that is not installed, with all extras in its line."""
-    for package in NEEDED:
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, EXTRAS)
+    missing = [PACKAGES.get(module, module) for module in NEEDED if find_spec(module) is None]
+    if not any(find_spec(engine) for engine in ENGINES):
+        missing.append(ENGINES[0])
+    if missing:
+        raise MissingDependencyError(missing[0], EXTRAS)
+
+
+def claim_folder(out: Path, *, force: bool) -> None:
+    """Makes the folder; an `InputError` where something else is in its place, or in it without `force`."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"output {out} must be a folder, but what is there is none; choose another name")
+    claim_output(out, force=force)
+    out.mkdir(parents=True, exist_ok=True)
 
 
 def make_data(demo: Demo) -> tuple[Tetrominoes, Tetrominoes]:
     """Writes calibration.npz and images.npz; returns the images to learn from and those to explain."""
-    sizes = demo.sizes
-    data = make_tetrominoes(sizes.train + sizes.calibration + sizes.images, seed=demo.seed)
-    first = sizes.train + sizes.calibration
-    data.part(sizes.train, first).save(demo.out / "calibration.npz")
-    images = data.part(first, len(data))
+    first = TRAIN + CALIBRATION
+    data = make_tetrominoes(first + FULL.images, seed=demo.seed)
+    data.part(TRAIN, first).save(demo.out / "calibration.npz")
+    images = data.part(first, first + demo.sizes.images)
     images.save(demo.out / "images.npz")
     demo.tell(
         "data",
-        f"{sizes.train} images to learn from, {sizes.calibration} to calibrate with, {sizes.images} to explain: "
+        f"{TRAIN} images to learn from, {CALIBRATION} to calibrate with, {len(images)} to explain: "
         "a T or an L, turned and put anywhere on a smooth background",
     )
-    return data.part(0, sizes.train), images
+    return data.part(0, TRAIN), images
 
 
 def train_network(demo: Demo, data: Tetrominoes) -> Classifier:

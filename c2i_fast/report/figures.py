@@ -1,4 +1,4 @@
-"""Figures as PNG: curves, maps over images, reliability diagrams. matplotlib is loaded by what draws; no display needed.
+"""Figures as PNG: curves, maps over images, reliability diagrams. matplotlib is loaded by what draws.
 
 Colours are Okabe and Ito's, which colour-blind readers can tell apart; a method has the same one in every figure.
 """
@@ -34,6 +34,8 @@ CONTROL_STYLES: Mapping[str, tuple[str, LineStyleType]] = {
     "center": (ORANGE, (0, (3, 1.5))),
 }
 DPI = 150
+SHOWN_QUANTILE = 0.99
+PROBABILITIES = ("raw", "calibrated", "sigmoid")
 STARTS = {"deletion": "image", "insertion": "baseline"}
 
 
@@ -86,6 +88,8 @@ def curves_figure(path: Path, curves: Mapping[CurveKey, MeanCurve], *, title: st
                     _line(axes, method, curves[method, metric, readout])
             axes.set_title(f"{metric}, {_readout(readout)}")
             axes.set_xlim(0, 1)
+            if readout in PROBABILITIES:  # one scale, so that raw and calibrated can be compared
+                axes.set_ylim(0, 1)
             axes.grid(alpha=0.25)
         row[0].set_ylabel(f"{_readout(readout)}\nof the predicted class")
     for axes, metric in zip(panels[-1], metrics, strict=True):
@@ -117,7 +121,7 @@ class Example:
 def overlays_figure(path: Path, examples: Sequence[Example], *, title: str) -> None:
     """Draws a row for each example: the image, its maps over it, the truth; the truth's outline is in every panel.
 
-    Each map has its own scale, from its least value (transparent) to its largest.
+    Each map has its own scale, from its least value (transparent) to its 99th percentile.
     """
     methods = in_order(method for example in examples for method in example.maps)
     with_truth = any(example.truth is not None for example in examples)
@@ -192,8 +196,9 @@ def _panel(axes: Axes, example: Example, column: str) -> None:
     axes.imshow(example.image, cmap="gray", vmin=0, vmax=1)
     if column in example.maps:
         values = np.asarray(example.maps[column], np.float64)
-        spread = max(float(np.ptp(values)), 1e-12)
-        shown = (values - values.min()) / spread
+        top = np.quantile(values, SHOWN_QUANTILE)  # a few spikes must not hide the rest
+        spread = max(float((top if top > values.min() else values.max()) - values.min()), 1e-12)
+        shown = np.clip((values - values.min()) / spread, 0, 1)
         axes.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=0.25 + 0.6 * shown)
     if example.truth is None:
         return
