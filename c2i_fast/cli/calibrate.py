@@ -44,7 +44,8 @@ def calibrate(
         Path | None, typer.Option(help="An .npz with `logits` (N,K) and `labels`, instead of MODEL and --images.")
     ] = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="A calibrator (repeatable; the best on held-out data is kept).")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A calibrator (repeatable; the best on held-out data is kept)."),
     ] = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Seeded, stratified share that is fitted on; 1 fits on everything.")

@@ -36,7 +36,9 @@ def explain(
     engine: EngineOptions,
     talk: TalkOptions,
     images: Images,
-    method: Annotated[list[str], typer.Option(help="A saliency method (repeatable); see c2i-fast list methods.")],
+    method: Annotated[
+        list[str], typer.Option(metavar="NAME", help="A saliency method (repeatable); see c2i-fast list methods.")
+    ],
     out: Annotated[Path, typer.Option(help="The folder for the maps.")],
     masks: Annotated[int | None, typer.Option(min=1, help="rise: number of masks (4000).")] = None,
     grid: Annotated[int | None, typer.Option(min=1, help="rise: cells along an axis of the grid (7).")] = None,

@@ -29,7 +29,9 @@ Target = Annotated[
     str | None, typer.Option(help="top1 (default), label, given (`targets` of an .npz) or a class index.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
-OnError = Annotated[str, typer.Option(help="stop at an image that cannot be read, or skip it and record it.")]
+OnError = Annotated[
+    str, typer.Option(metavar="stop|skip", help="stop at an image that cannot be read, or skip it and record it.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +45,14 @@ class ModelOptions:
             help="A fused or foreign .onnx, a .pt2, torchvision:NAME, timm:NAME or package.module:callable.",
         ),
     ] = None
-    size: Annotated[str | None, typer.Option(help="224 or H,W: the network's input (squash, Pillow bilinear).")] = None
+    size: Annotated[
+        str | None, typer.Option(metavar="N|H,W", help="224 or H,W: the network's input (squash, Pillow bilinear).")
+    ] = None
     crop: Annotated[float | None, typer.Option(help="Short side to size/crop, then the centre; e.g. 0.875.")] = None
-    mean: Annotated[str | None, typer.Option(help="r,g,b in [0,1]; the model is fed (pixel − mean)/std.")] = None
-    std: Annotated[str | None, typer.Option(help="r,g,b in [0,1].")] = None
+    mean: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="r,g,b in [0,1]; the model is fed (pixel − mean)/std.")
+    ] = None
+    std: Annotated[str | None, typer.Option(metavar="R,G,B", help="r,g,b in [0,1].")] = None
     bgr: Annotated[bool | None, typer.Option("--bgr/--rgb", help="Reverse the channels after normalising.")] = None
     drop_class: Annotated[int | None, typer.Option(min=0, help="Leave out so many leading classes.")] = None
     outputs: Annotated[str | None, typer.Option(help="logits, or probabilities (their logarithm is taken).")] = None
@@ -99,7 +105,9 @@ class EngineOptions:
     )
     device: Annotated[str | None, typer.Option(help="auto (default) or cpu.")] = None
     batch_size: Annotated[int | None, typer.Option(min=1, max=4096, help="Masked images in one engine batch.")] = None
-    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of the engine; default all cores.")] = None
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of the engine; default all cores.")] = (
+        None
+    )
 
     def choose(self, classifier: Classifier) -> EngineChoice:
         """Returns the engine's configuration and why it was taken."""

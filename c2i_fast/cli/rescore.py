@@ -22,7 +22,9 @@ def rescore(
     calibrator: Annotated[Path, typer.Option(help="A calibrator file.")],
     readout: Annotated[
         list[str] | None,
-        typer.Option(help="raw, calibrated, logit or sigmoid (repeatable); default raw and calibrated."),
+        typer.Option(
+            metavar="NAME", help="raw, calibrated, logit or sigmoid (repeatable); default raw and calibrated."
+        ),
     ] = None,
     force: Force = False,
 ) -> None:

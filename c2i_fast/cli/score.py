@@ -48,7 +48,8 @@ def score(
         bool, typer.Option("--controls", help="Add the controls random, smooth-random, sobel and center.")
     ] = False,
     metric: Annotated[
-        list[str] | None, typer.Option(help="A metric (repeatable); default deletion, insertion and gap.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A metric (repeatable); default deletion, insertion and gap."),
     ] = None,
     preset: Annotated[str | None, typer.Option(help="c2i (default) or rise; see c2i-fast list presets.")] = None,
     set_: Annotated[
@@ -57,7 +58,8 @@ def score(
     readout: Annotated[
         list[str] | None,
         typer.Option(
-            help="raw, calibrated, logit or sigmoid (repeatable); default raw, and calibrated where possible."
+            metavar="NAME",
+            help="raw, calibrated, logit or sigmoid (repeatable); default raw, and calibrated where possible.",
         ),
     ] = None,
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator file, for a model that carries none.")] = None,

@@ -28,7 +28,7 @@ def count_classes(answer: NDArray[Any], images: int, preprocessing: Preprocessin
         ContractError: numbers that are not finite.
 
     Example:
-        >>> count_classes(np.array([[1.0, 2.0, 4.0]]), 1, Preprocessing(drop_class=1), "net.onnx")
+        >>> count_classes(np.array([[1, 2, 4]], np.float32), 1, Preprocessing(drop_class=1), "net.onnx")
         2
     """
     if answer.dtype != np.float32:

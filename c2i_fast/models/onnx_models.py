@@ -38,7 +38,8 @@ def from_onnx(
         ContractError: the graph cannot be run, brought to opset 13, or mixes the images of a batch.
 
     Example:
-        >>> from_onnx(*read_onnx("resnet20.onnx"), name="resnet20.onnx").contract.classes
+        >>> model, sha256 = read_onnx("resnet20.onnx")
+        >>> from_onnx(model, name="resnet20.onnx", sha256=sha256).contract.classes
         10
     """
     declared = _declared(_only_input(model, name), name)
