@@ -25,8 +25,7 @@ from c2i_fast.cli.render import interval, show_table  # noqa: E402
 from c2i_fast.data.images import open_images  # noqa: E402
 from c2i_fast.data.map_source import FolderMaps, MapSource  # noqa: E402
 from c2i_fast.data.source import ImageSource  # noqa: E402
-from c2i_fast.engines.select import choose_engine  # noqa: E402
-from c2i_fast.export.open import GraphOpener  # noqa: E402
+from c2i_fast.export.open import GraphOpener, engine_for  # noqa: E402
 from c2i_fast.models import Classifier, load_classifier  # noqa: E402
 from c2i_fast.models.preprocess import preprocessing_from_options  # noqa: E402
 from c2i_fast.perturb.passes import GraphPasses  # noqa: E402
@@ -159,14 +158,12 @@ def engine_config(
     classifier: Classifier, engine: str, precision: str, threads: int, batch_size: int | None = None
 ) -> EngineConfig:
     """Returns how `score` would run this classifier: the default batch unless one is given."""
-    elements = classifier.contract.channels * int(np.prod([size or 1 for size in classifier.contract.space]))
-    return choose_engine(
+    return engine_for(
+        classifier,
         engine,
         precision=precision,  # type: ignore[arg-type]
         threads=threads,
         batch_size=batch_size,
-        has_module=classifier.module is not None,
-        passes_elements=elements,
     ).config
 
 

@@ -106,7 +106,7 @@ def score(
         (6, 30, 16)
     """
     from c2i_fast.data.memory import MemoryImages, memory_maps
-    from c2i_fast.engines.select import choose_engine
+    from c2i_fast.export.open import engine_for
 
     source = MemoryImages(images, ids=ids, labels=labels)
     sources = memory_maps(maps, source.ids)
@@ -122,14 +122,7 @@ def score(
         activation=classifier.contract.activation,
         calibrator=calibrator,
     )
-    choice = choose_engine(
-        engine,
-        precision=precision,
-        threads=threads,
-        batch_size=batch_size,
-        has_module=classifier.module is not None,
-        passes_elements=first.size,
-    )
+    choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
     return _run(classifier, choice, task, source, sources, first)
 
 

@@ -165,7 +165,7 @@ def _batches(stream: Iterator[Image | Skipped], skipped: list[Skipped]) -> Itera
 def clear_maps(out: Path) -> None:
     """Removes what an earlier call wrote to `out`, and nothing else."""
     if (out / INDEX).exists():
-        stored = [method.get("path") for method in _index(out).get("methods", []) if isinstance(method, dict)]
+        stored = [method.get("path") for method in _index(out)["methods"] if isinstance(method, dict)]
         for name in METHODS:
             if name in stored:
                 shutil.rmtree(out / name, ignore_errors=True)
@@ -188,7 +188,7 @@ def _begin(out: Path, index: Mapping[str, Any]) -> bool:
 
 def _index(out: Path) -> dict[str, Any]:
     content = read_json(out / INDEX, "index of maps")
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not isinstance(content.get("methods"), list):
         raise InputError(f"{out / INDEX} was not written by explain; choose another --out")
     return content
 

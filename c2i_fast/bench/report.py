@@ -100,6 +100,14 @@ def notes(reports: Sequence[BenchReport]) -> list[str]:
             said.append(f"{report.engine} was asked for {report.precision}, but its answers are {used}")
         if report.precision != "fp32" and report.parity.max_abs_dprob > 0.1:
             said.append(f"{report.engine} {report.precision}: max |Δp| {report.parity.max_abs_dprob:.2f} to fp32")
+    chosen = recommend(reports)
+    if len(reports) > 1:
+        said.append(f"fastest at scoring: --engine {chosen.engine}")
+    if chosen.scoring.raw_batch != chosen.scoring.batch:
+        ceiling, batch = chosen.scoring.raw_batch, chosen.scoring.batch
+        said.append(
+            f"{chosen.engine} alone is fastest at batch {ceiling}, scoring took {batch}; try --batch-size {ceiling}"
+        )
     share = reports[0].environment.get("busy_elsewhere")
     if share is not None and share > 0.05:
         said.append(f"other processes took {share:.0%} of the machine meanwhile; do not trust these numbers")

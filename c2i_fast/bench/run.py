@@ -20,8 +20,9 @@ from c2i_fast.bench.scoring import (
 )
 from c2i_fast.bench.timing import Clock, TimingRules, neighbours, take_turns
 from c2i_fast.calibration.spec import calibrator_from_spec
-from c2i_fast.engines.select import EngineChoice, choose_engine
+from c2i_fast.engines.select import EngineChoice, installed
 from c2i_fast.export.open import GraphOpener
+from c2i_fast.export.verify import plain_engine
 from c2i_fast.models.classifier import Classifier
 from c2i_fast.perturb.passes import GraphPasses, ReferencePasses
 from c2i_fast.results.record import Totals
@@ -92,9 +93,9 @@ def _opened(classifier: Classifier, config: EngineConfig) -> _Subject:
 
 def _parity(classifier: Classifier, subject: _Subject, say: Say) -> Parity:
     contract, config = classifier.contract, subject.config
-    chosen = choose_engine(precision="fp32", threads=config.threads, has_module=classifier.module is not None)
     reference: ReferencePasses = subject.passes
-    exact = replace(chosen.config, batch_size=config.batch_size)
+    onnx = installed("onnxruntime") or installed("openvino")
+    exact = replace(plain_engine() if onnx else config, threads=config.threads, batch_size=config.batch_size)
     if exact != config:
         reference = ReferencePasses(GraphOpener(classifier, exact), contract, exact.batch_size)
     shape = image_shape(contract)

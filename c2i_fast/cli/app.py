@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from typing import Annotated, Any
 
@@ -55,6 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     An error of ours is one line on stderr; a bug keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):  # no terminal's encoding and no file's name may cost a result its table
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     given = sys.argv[1:] if arguments is None else arguments
     hint = "; go on with --resume" if given and given[0] in _RESUMABLE else ""
     try:

@@ -79,6 +79,5 @@ def bench(model: ModelOptions, options: BenchOptions, talk: TalkOptions, seed: S
         print(f"{where['cpu']}, {where['threads']} threads, {where['date']}\n")
         show_table(f"raw: {r.RAW_INCLUDES}", r.RAW_COLUMNS, r.raw_rows(reports))
         show_table(f"\nscoring: {r.SCORING_INCLUDES}", r.SCORING_COLUMNS, r.scoring_rows(reports))
-    chosen = r.recommend(reports)
-    for line in [*r.notes(reports), f"fastest at scoring: --engine {chosen.engine}"]:
+    for line in r.notes(reports):
         say(line)

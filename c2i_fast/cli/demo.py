@@ -58,7 +58,11 @@ def _table(content: dict[str, Any]) -> None:
         "top precision: share of its highest pixels, as many as the shape has, that lie there; ranks alone count\n"
         f"either of a map that knows nothing: {truth['chance']:.3f}\n"
     )
-    show_table("", ["method", *(title for title, _, _ in others)], [[m, *_cells(scores, m, others)] for m in methods])
+    show_table(
+        "the curves that the gap lies between",
+        ["method", *(title for title, _, _ in others)],
+        [[name, *_cells(scores, name, others)] for name in methods],
+    )
     print("\nWhich score orders the methods like the truth? (Kendall's τ: 1 the same order, 0 unrelated, −1 reversed)")
     for measure, verdict in truth["verdict"].items():
         print(f"  {_spoken(measure)}: {verdict}")

@@ -111,19 +111,19 @@ class EngineOptions:
 
     def choose(self, classifier: Classifier) -> EngineChoice:
         """Returns the engine's configuration and why it was taken."""
-        from c2i_fast.engines.select import PRECISIONS, choose_engine
+        from c2i_fast.engines.select import PRECISIONS
+        from c2i_fast.export.open import engine_for
 
         precision = self.precision or "fp32"
         known = dict.fromkeys(p for all_ in PRECISIONS.values() for p in all_)
         choice("--precision", precision, tuple(known))
-        return choose_engine(
+        return engine_for(
+            classifier,
             self.engine or "auto",
             precision=precision,  # type: ignore[arg-type]
             device=self.device or "auto",
             threads=self.threads,
             batch_size=self.batch_size,
-            has_module=classifier.module is not None,
-            passes_elements=classifier.contract.elements,
         )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from c2i_fast.cli.options import TalkOptions
 
+WIDEST = 1000  # a line that the terminal wraps is readable; one that is cut is not
+
 Advance = Callable[[int, int], None]
 """Told (images finished, passes run) since the last call."""
 
@@ -44,9 +46,8 @@ def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]
         table.add_column(column, justify="left" if number < left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    width = None if sys.stdout.isatty() else 200
     print(title)
-    Console(width=width, highlight=False, markup=False).print(table)
+    Console(width=WIDEST, highlight=False, markup=False).print(table)
 
 
 def interval(mean: float | None, ci95: Sequence[float] | None, digits: int = 4) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def read_header(file: IO[bytes], size: int, where: object) -> Header:
         version = npy_format.read_magic(file)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except (ValueError, TypeError, SyntaxError) as error:
+    except (ValueError, TypeError, SyntaxError, TokenError) as error:
         raise InputError(f"{where}: expected a NumPy array, but {one_line(error)}; save it with NumPy") from error
     if dtype.hasobject:
         raise InputError(f"{where}: expected numbers, but it holds Python objects, which are never unpickled; convert")
@@ -66,5 +67,5 @@ def read_npy(path: Path) -> NDArray[Any]:
 
 
 def one_line(error: BaseException) -> str:
-    """Returns an exception's message without line breaks, or its type where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Returns an exception's message without line breaks, at most 200 characters, or its type where it has none."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -56,8 +56,8 @@ class Sizes:
 
 
 # Even, so that classes are balanced. Both sizes share the images up to these, so the network and its temperature too.
-TRAIN, CALIBRATION = 200, 1000
-FULL = Sizes(images=128, masks=4000)
+TRAIN, CALIBRATION = 120, 1000
+FULL = Sizes(images=128, masks=2000)
 QUICK = Sizes(images=24, masks=500)
 
 
@@ -170,11 +170,10 @@ def train_network(demo: Demo, data: Tetrominoes) -> Classifier:
 
 def open_passes(classifier: Classifier) -> GraphPasses:
     """Returns masked passes through the engine that `auto` chooses."""
-    from c2i_fast.engines.select import choose_engine
-    from c2i_fast.export.open import GraphOpener
+    from c2i_fast.export.open import GraphOpener, engine_for
     from c2i_fast.perturb.passes import GraphPasses
 
-    config = choose_engine(has_module=True, passes_elements=classifier.contract.elements).config
+    config = engine_for(classifier).config
     return GraphPasses(GraphOpener(classifier, config), classifier.contract, config.batch_size)
 
 

@@ -38,7 +38,7 @@ class Scenario:
     """
 
     placement: Literal["linear", "rigid"] = "rigid"
-    alpha: float = 0.45
+    alpha: float = 0.5
     scale: int = 8
 
     def __post_init__(self) -> None:

@@ -26,8 +26,8 @@ PREPROCESSING = Preprocessing(size=(SIZE, SIZE), mean=(0.5,), std=(0.25,))
 """Mid-grey, the zero of the mixture, is what the network is fed as 0; so the baseline `mean` shows no shape."""
 
 # Few images, some labels wrong and no weight decay: the network learns its training set by heart, errors included.
-EPOCHS = 60
-BATCH = 25
+EPOCHS = 100
+BATCH = 20
 LEARNING_RATE = 2e-2
 WRONG_LABELS = 0.15
 THREADS = 1  # batches are too small to share, and one thread sums in one order on every machine
@@ -98,10 +98,11 @@ def train(data: Tetrominoes, *, seed: int, epochs: int = EPOCHS) -> torch.nn.Mod
 def save_weights(module: torch.nn.Module, path: Path) -> None:
     """Writes the weights as .safetensors, which `--weights` takes."""
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ModuleNotFoundError as error:
         raise MissingDependencyError("safetensors", "torch") from error
-    write_atomically(path, lambda temporary: save_file(module.state_dict(), temporary))
+    content = save(module.state_dict())
+    write_atomically(path, lambda temporary: temporary.write_bytes(content))
 
 
 def _normalised(data: Tetrominoes) -> np.ndarray:

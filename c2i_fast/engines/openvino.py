@@ -34,7 +34,9 @@ class OpenVinoSession:
         try:
             self._model = self._core.read_model(graph if isinstance(graph, bytes) else str(graph))
         except RuntimeError as error:
-            raise EngineError(f"openvino {ov.__version__} cannot read the graph: {_gist(error)}") from error
+            raise EngineError(
+                f"openvino {ov.__version__} cannot read the graph: {_gist(error)}; try --engine onnxruntime"
+            ) from error
         # Taken now: compiling drops an Identity and gives its output the names of its input as well.
         self._outputs = [port.any_name for port in self._model.outputs]
 
@@ -63,7 +65,9 @@ class OpenVinoSession:
             model.reshape({name: list(shape) for name, shape in shapes.items()})
             return self._core.compile_model(model, "CPU", options)
         except RuntimeError as error:
-            raise EngineError(f"openvino cannot compile the graph for {shapes}: {_gist(error)}") from error
+            raise EngineError(
+                f"openvino cannot compile the graph for {shapes}: {_gist(error)}; try --engine onnxruntime"
+            ) from error
 
 
 def _gist(error: Exception) -> str:

@@ -39,11 +39,12 @@ def choose_engine(
     batch_size: int | None = None,
     has_module: bool = False,
     passes_elements: int = 0,
+    weight_bytes: int = 0,
 ) -> EngineChoice:
     """Returns the engine for a classifier.
 
-    The rule of `auto`: bf16 goes to OpenVINO, the one engine here that has it; fp32 to ONNX Runtime, else to OpenVINO,
-    else, for a torch model, to torch.
+    The rule of `auto`: bf16 goes to OpenVINO, the one engine here that has it; fp32 to OpenVINO too, whose masks cost
+    next to nothing (ONNX Runtime's `Where` runs on one core), else to ONNX Runtime, else, for a torch model, to torch.
 
     Args:
         engine: `auto` or a name.
@@ -53,6 +54,7 @@ def choose_engine(
         batch_size: None takes `default_batch`.
         has_module: whether the classifier is a torch model.
         passes_elements: values in one masked image, for the default batch.
+        weight_bytes: of the network, likewise.
 
     Raises:
         UsageError: A precision or device the engine does not have, or a number below 1.
@@ -78,7 +80,7 @@ def choose_engine(
         precision=precision,
         device="cpu",
         threads=threads or usable_cores(),
-        batch_size=batch_size or default_batch(passes_elements),
+        batch_size=batch_size or default_batch(passes_elements, weight_bytes),
     )
     return EngineChoice(config=config, reason=reason)
 
@@ -86,7 +88,7 @@ def choose_engine(
 def _auto(precision: Precision, has_module: bool) -> tuple[str, str]:
     if precision == "bf16":
         return "openvino", "bf16 is OpenVINO's"
-    for name in ("onnxruntime", "openvino"):
+    for name in ("openvino", "onnxruntime"):
         if installed(name):
             return name, f"{precision} on the CPU, {name} is installed"
     if has_module and installed("torch"):
@@ -99,9 +101,20 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def default_batch(elements: int) -> int:
-    """Returns the batch for masked images of that many values: 32, and 128 for small ones (CIFAR's 3·32·32).
+SMALL_IMAGE = 3 * 64 * 64
+LARGE_NETWORK = 64 * 2**20
 
-    Small images leave an engine's cores idle between kernels; large ones gain nothing beyond 32 and cost memory.
+
+def default_batch(elements: int, weight_bytes: int = 0) -> int:
+    """Returns how many masked images of `elements` values a batch holds, for a network of that many bytes.
+
+    64 for small images (CIFAR's 3·32·32), which leave cores idle between kernels; else 4, so that activations stay in
+    the cache, or 8 where weights above 64 MB have to be read for every batch.
+
+    Example:
+        >>> default_batch(3 * 32 * 32), default_batch(3 * 224 * 224), default_batch(3 * 224 * 224, 100_000_000)
+        (64, 4, 8)
     """
-    return 128 if 0 < elements <= 3 * 64 * 64 else 32
+    if 0 < elements <= SMALL_IMAGE:
+        return 64
+    return 8 if weight_bytes > LARGE_NETWORK else 4

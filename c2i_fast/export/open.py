@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.engines import ENGINES
-from c2i_fast.types import EngineConfig, Session
+from c2i_fast.engines.select import EngineChoice, choose_engine
+from c2i_fast.types import EngineConfig, Precision, Session
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -54,6 +55,33 @@ class GraphOpener:
         path = Path(folder.name) / "graph.onnx"
         ir.save(model, path, external_data="graph.onnx.data")
         return path
+
+
+def engine_for(
+    classifier: Classifier,
+    engine: str = "auto",
+    *,
+    precision: Precision = "fp32",
+    device: str = "auto",
+    threads: int | None = None,
+    batch_size: int | None = None,
+) -> EngineChoice:
+    """Returns the engine for this classifier, and why; see `choose_engine`."""
+    module = classifier.module
+    if module is not None:
+        weights = sum(value.numel() * value.element_size() for value in module.state_dict().values())
+    else:
+        weights = weight_bytes(classifier.backbone())
+    return choose_engine(
+        engine,
+        precision=precision,
+        device=device,
+        threads=threads,
+        batch_size=batch_size,
+        has_module=module is not None,
+        passes_elements=classifier.contract.elements,
+        weight_bytes=weights,
+    )
 
 
 def onnx_graph(classifier: Classifier, kind: str, step_type: str = "uint8") -> ir.Model:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from c2i_fast.engines import ENGINES
-from c2i_fast.engines.select import choose_engine
+from c2i_fast.engines.select import choose_engine, installed
 from c2i_fast.errors import ContractError
 from c2i_fast.export.graphs import NORMALISED
 from c2i_fast.export.open import GraphOpener
@@ -112,10 +112,15 @@ def sample_images(contract: GraphContract, count: int, seed: int) -> Floats:
     return np.asarray(np.clip(0.4 * noise + 0.15 * waves + 0.6 * level, 0, 1), np.float32)
 
 
+def plain_engine() -> EngineConfig:
+    """Returns ONNX Runtime, which is what an exported file promises to run in; else OpenVINO."""
+    return choose_engine("onnxruntime" if installed("onnxruntime") else "openvino").config
+
+
 def open_file(path: Path) -> Session:
     """Returns the file, opened by whichever ONNX engine is installed."""
-    choice = choose_engine("auto")
-    return ENGINES[choice.config.engine](path, choice.config)
+    config = plain_engine()
+    return ENGINES[config.engine](path, config)
 
 
 def _reference(classifier: Classifier) -> Callable[[Floats], Doubles]:
@@ -124,7 +129,7 @@ def _reference(classifier: Classifier) -> Callable[[Floats], Doubles]:
         opener = GraphOpener(classifier, EngineConfig(engine="torch"))
         fused = opener("fused")
         return lambda images: fused.run({"pixels": images})["logits"].astype(np.float64)
-    config = choose_engine("auto").config
+    config = plain_engine()
     network = ENGINES[config.engine](GraphOpener(classifier, config).serialised(classifier.backbone()), config)
     prep = classifier.contract.preprocessing
 

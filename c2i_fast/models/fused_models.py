@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import isfinite
+
 import onnx_ir as ir
 
 from c2i_fast.errors import ContractError, InputError
@@ -46,8 +48,32 @@ def from_fused(model: ir.Model, *, name: str) -> Classifier:
 def _contract(model: ir.Model, name: str) -> GraphContract:
     try:
         contract = GraphContract.from_json(model.metadata_props[KEY])
+        _check(contract)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ContractError(f"{name}: the contract in the file cannot be read ({error}); export it again") from error
     if contract.step_map_dtype is not None:
         raise InputError(f"{name} is a scorer graph, which takes step maps; give the fused graph it was made from")
     return contract
+
+
+def _check(contract: GraphContract) -> None:
+    """Raises a `TypeError` or `ValueError` where a value is not of its kind: the file may come from anyone."""
+    prep = contract.preprocessing
+    sizes = [
+        contract.channels,
+        contract.classes,
+        *(size for size in (*contract.space, contract.batch) if size is not None),
+    ]
+    if not all(_whole(size, 1) for size in (*sizes, *(prep.size or ()))) or not _whole(prep.drop_class, 0):
+        raise TypeError("sizes and counts must be whole numbers")
+    numbers = (*prep.mean, *prep.std, 1.0 if prep.crop is None else prep.crop)
+    if not all(isinstance(n, int | float) and isfinite(n) for n in numbers) or not isinstance(prep.bgr, bool):
+        raise TypeError("preprocessing must be finite numbers")
+    if contract.activation not in ("softmax", "sigmoid") or prep.outputs not in ("logits", "probabilities"):
+        raise ValueError(f"unknown activation {contract.activation!r} or outputs {prep.outputs!r}")
+    if not all(isinstance(name, str) for name in contract.class_names or ()):
+        raise TypeError("class names must be text")
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 2**31

@@ -48,9 +48,10 @@ def _parse(content: bytes, name: str, path: Path | None) -> tuple[ir.Model, str]
         onnx.checker.check_model(str(path) if path and data else proto)
         if path and data:
             onnx.load_external_data_for_model(proto, str(path.parent))
-    except (onnx.checker.ValidationError, OSError, ValueError) as error:
+        model = ir.from_proto(proto)
+    except (onnx.checker.ValidationError, ir.serde.SerdeError, OSError, ValueError) as error:
         raise InputError(f"{name} is not a valid ONNX graph: {first_line(error)}") from error
-    return ir.from_proto(proto), _sha256(content, data)
+    return model, _sha256(content, data)
 
 
 def _locations(message: Message) -> Iterator[str]:

@@ -78,10 +78,17 @@ class GraphPasses(ReferencePasses):
     """Masks made inside the graph: plans go in once, and no masked image ever crosses into Python."""
 
     def warm_up(self, protocols: Sequence[CurveProtocol]) -> None:
-        """Opens the scorer graph for these protocols' step maps, so that no timing pays for it."""
+        """Opens the scorer graph for these protocols' step maps and runs it once, so that no timing pays for it."""
         elements = int(np.prod([size or 1 for size in self.contract.space]))
         intervals = [len(point_counts(p, elements, self.contract.space[-1] or 1)) - 1 for p in protocols]
-        self.session("select", step_type(max(intervals)))
+        kind = step_type(max(intervals))
+        space = tuple(size for size in self.contract.space if size)
+        if len(space) == len(self.contract.space):
+            shape = (1, self.contract.channels, *space)
+            blank = np.zeros(shape, np.float32)
+            steps = np.zeros((1, self.batch), np.int32)
+            step_map = np.zeros((1, 1, *shape[2:]), kind)
+            self.session("select", kind).run({"start": blank, "end": blank, "step_map": step_map, "steps": steps})
 
     def select(self, plans: Sequence[PerturbationPlan], work: Ints) -> Floats:
         """Returns logits (P, K); see `MaskedPasses`."""

@@ -30,7 +30,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes indented JSON, atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    # A name that is no UTF-8 holds lone surrogates, which JSON writes as escapes.
+    data = text.encode("utf-8", "backslashreplace")
+    write_atomically(path, lambda temporary: temporary.write_bytes(data))
 
 
 def read_json(path: Path, what: str) -> Any:
@@ -49,6 +51,8 @@ def claim_output(path: Path, *, force: bool, what: str = "output") -> None:
     Raises:
         InputError: It exists, or nothing can be written there.
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in str(path)):  # Parquet and the engines cannot open such names
+        raise InputError(f"{what} {path} is not valid UTF-8; choose another name")
     if path.exists() and not force and not is_empty_folder(path):
         raise InputError(f"{what} {path} exists; choose another name or give --force to replace it")
     folder = path.parent

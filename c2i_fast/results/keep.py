@@ -14,6 +14,9 @@ from c2i_fast.results.run import read_table
 from c2i_fast.score import ScoredImage
 from c2i_fast.types import CurveProtocol, Floats
 
+LOGITS = ("image", "perturbed_fraction", "logits")
+CURVES = ("image", "method", "metric", "target", "fractions", "passes", "warnings")
+
 
 def logits_table(images: Sequence[ScoredImage]) -> pa.Table:
     """Returns one row for each pass: `image`, `perturbed_fraction`, `logits` float32 (K)."""
@@ -51,7 +54,7 @@ KeptImage = tuple[str, int, list[CurveRequest], Floats, np.ndarray]
 
 def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurveProtocol]) -> Iterator[KeptImage]:
     """Yields the images of one part; `protocols` are the run's, by curve name."""
-    logits = read_table(logits_path)
+    logits = read_table(logits_path, LOGITS)
     if not len(logits):  # a part of skipped images alone
         return
     ids = np.asarray(logits["image"].to_pylist())
@@ -59,7 +62,7 @@ def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurvePr
     flat = logits["logits"].combine_chunks()
     values = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), -1)
     curves: dict[str, list[dict[str, Any]]] = {}
-    for row in read_table(curves_path).to_pylist():
+    for row in read_table(curves_path, CURVES).to_pylist():
         curves.setdefault(row["image"], []).append(row)
     for image, rows in curves.items():
         mine = ids == image

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.source import ImageSource
+from c2i_fast.errors import InputError
 from c2i_fast.results.keep import curves_table, logits_table
 from c2i_fast.results.run import MAIN, PartInfo, RunDirectory
 from c2i_fast.score import ScoredPart, ScoreTask, score_stream
@@ -94,6 +95,17 @@ def protocol_entry(protocol: CurveProtocol) -> dict[str, Any]:
 
 
 def stored_protocols(manifest: Mapping[str, Any]) -> dict[str, CurveProtocol]:
-    """Returns the protocols of a run by curve name."""
-    entries = [{k: v for k, v in e.items() if k != "hash"} for e in manifest["protocols"]]
-    return {e["metric"]: CurveProtocol(**e) for e in entries}
+    """Returns the protocols of a run by curve name.
+
+    Raises:
+        InputError: They were written by another version, or by nobody's.
+    """
+    try:
+        entries = [{k: v for k, v in e.items() if k != "hash"} for e in manifest["protocols"]]
+        protocols = {e["metric"]: CurveProtocol(**e) for e in entries}
+        changed = [p for p, e in zip(protocols.values(), manifest["protocols"], strict=True) if p.hash() != e["hash"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"run.json has protocols of another version of c2i-fast ({error}); score afresh") from error
+    if changed or not all(isinstance(protocol.name, str) for protocol in protocols.values()):
+        raise InputError("run.json has protocols that were changed; the run is damaged, score it afresh")
+    return protocols

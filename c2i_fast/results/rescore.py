@@ -12,6 +12,7 @@ from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_protocols
 from c2i_fast.results.run import MAIN, RunDirectory
+from c2i_fast.results.settings import RunSettings
 from c2i_fast.results.summary import SummaryRow, summarise, table_rows, values_by_cell
 from c2i_fast.score import ScoreTask, image_scores
 from c2i_fast.types import Calibrator, Preprocessing, Score
@@ -41,7 +42,7 @@ def rescore(
         )
     protocols = stored_protocols(manifest)
     task = ScoreTask(
-        metrics=tuple(METRICS[name] for name in manifest["settings"]["metrics"]),
+        metrics=tuple(METRICS[name] for name in RunSettings.from_dict(manifest["settings"]).metrics or ()),
         protocols=tuple(protocols.values()),
         readouts=check_readouts(readouts, calibrator),
         preprocessing=Preprocessing(),

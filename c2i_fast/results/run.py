@@ -145,9 +145,11 @@ class RunDirectory:
 
     def classes(self) -> int | None:
         """Returns K of the kept logits, None where none were kept."""
-        kept = sorted((self.path / "logits").glob(f"{MAIN}-*.parquet"))
-        kind = _schema(kept[0]).field("logits").type if kept else None
-        return kind.list_size if kind is not None and hasattr(kind, "list_size") else None
+        for path in sorted((self.path / "logits").glob(f"{MAIN}-*.parquet")):
+            kind = _schema(path).field("logits").type
+            if hasattr(kind, "list_size"):  # a part of skipped images alone has none
+                return int(kind.list_size)
+        return None
 
     def parts(self, prefix: str = MAIN) -> list[Path]:
         """Returns the part files, in order; beyond 100 000 of them the numbers have more than five digits."""
@@ -164,7 +166,7 @@ class RunDirectory:
                 raise InputError(f"{path} does not follow the part before it; the run is damaged, score it afresh")
         return infos
 
-    def read(self, prefix: str = MAIN, columns: Sequence[str] | None = None) -> pa.Table:
+    def read(self, prefix: str = MAIN, columns: Sequence[str] = tuple(SCORES.names)) -> pa.Table:
         """Returns the rows of all parts."""
         paths = self.parts(prefix)
         if not paths:
@@ -172,12 +174,16 @@ class RunDirectory:
         return pa.concat_tables([read_table(path, columns).replace_schema_metadata() for path in paths])
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Returns the table in a Parquet file of a run; a damaged one is an `InputError` that names it."""
+def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
+    """Returns these columns of a Parquet file of a run; a damaged one is an `InputError` that names it."""
     try:
-        return pq.read_table(path, columns=None if columns is None else list(columns))
-    except (OSError, pa.ArrowException) as error:
+        table = pq.read_table(path, columns=list(columns), page_checksum_verification=True)
+        found = table.column_names  # no checksum covers them
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
+    if found != list(columns):
+        raise _damaged(path, KeyError(f"its columns are {', '.join(found)}"))
+    return table
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -225,8 +231,8 @@ def read_info(path: Path) -> PartInfo:
     """Returns what a part file says it covers."""
     try:
         content = json.loads((pq.read_schema(path).metadata or {})[PART_KEY])
-    except (KeyError, ValueError, OSError, pa.ArrowInvalid) as error:
-        raise InputError(f"{path} is not a part of a run: {error}") from error
+    except (KeyError, ValueError, TypeError, OSError, pa.ArrowException) as error:
+        raise InputError(f"{path} is not a part of a run ({one_line(error)}); score it afresh") from error
     content["skipped"] = tuple((str(i), str(r)) for i, r in content["skipped"])
     return PartInfo(**content)
 
@@ -236,4 +242,6 @@ def _info_dict(info: PartInfo) -> dict[str, Any]:
 
 
 def _write(path: Path, table: pa.Table) -> None:
-    write_atomically(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    write_atomically(
+        path, lambda temporary: pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+    )

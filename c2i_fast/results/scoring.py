@@ -17,9 +17,9 @@ from c2i_fast.attribution.base import Context
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
 from c2i_fast.data.source import ImageSource
-from c2i_fast.engines.select import EngineChoice, choose_engine
+from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
-from c2i_fast.export.open import GraphOpener
+from c2i_fast.export.open import GraphOpener, engine_for
 from c2i_fast.memory import as_calibrator
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
@@ -271,14 +271,13 @@ def _check_maps(maps: Mapping[str, MapSource], ids: Sequence[str], axes: int) ->
 
 
 def _engine(settings: RunSettings, classifier: Classifier) -> EngineChoice:
-    return choose_engine(
+    return engine_for(
+        classifier,
         settings.engine or "auto",
         precision=settings.precision or "fp32",  # type: ignore[arg-type]
         device=settings.device or "auto",
         threads=settings.threads,
         batch_size=settings.batch_size,
-        has_module=classifier.module is not None,
-        passes_elements=classifier.contract.elements,
     )
 
 

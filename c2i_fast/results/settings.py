@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from c2i_fast.errors import InputError, UsageError
 from c2i_fast.types import GraphContract
@@ -46,6 +46,11 @@ class RunSettings:
         unknown = set(content) - {f.name for f in fields(cls)}
         if unknown:
             raise InputError(f"run.json has unknown settings {sorted(unknown)}; it is from another version of c2i-fast")
+        for name, kind in get_type_hints(cls).items():
+            if not _is_a(kind, content.get(name)):
+                raise InputError(
+                    f"run.json has the setting {name} = {content[name]!r}; the run is damaged, score it afresh"
+                )
         tuples = {name: tuple(content[name]) for name in ("metrics", "readouts") if content.get(name) is not None}
         return cls(**{**content, **tuples})
 
@@ -69,6 +74,17 @@ class RunSettings:
 
     def _given(self) -> dict[str, Any]:
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) is not None}
+
+
+def _is_a(kind: Any, value: Any) -> bool:
+    """Returns whether a value from JSON is of the kind that a setting declares."""
+    if kind == tuple[str, ...] | None:
+        return value is None or (
+            isinstance(value, list) and len(value) > 0 and all(isinstance(entry, str) for entry in value)
+        )
+    if kind == Mapping[str, str] | None:
+        return value is None or (isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values()))
+    return isinstance(value, kind) and (kind == bool | None or not isinstance(value, bool))
 
 
 def option(name: str) -> str:

@@ -84,8 +84,20 @@ def test_the_tables_have_a_row_for_each_number():
     assert {len(row) for row in scoring_rows(reports)} == {len(SCORING_COLUMNS)}
 
 
+def at_its_best_batch():
+    return report(scoring=replace(report().scoring, batch=8))
+
+
 def test_nothing_is_said_where_nothing_is_odd():
-    assert notes([report()]) == []
+    assert notes([at_its_best_batch()]) == []
+
+
+def test_the_fastest_engine_and_a_better_batch_are_named():
+    said = notes([report("onnxruntime", 100.0), report("openvino", 120.0)])
+    assert said == [
+        "fastest at scoring: --engine openvino",
+        "openvino alone is fastest at batch 8, scoring took 32; try --batch-size 8",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -93,11 +105,18 @@ def test_nothing_is_said_where_nothing_is_odd():
     [
         ({"precision": "bf16", "environment": {"precision_used": "fp32"}}, "asked for bf16, but its answers are fp32"),
         ({"environment": {"precision_used": "fp32", "busy_elsewhere": 0.5}}, "took 50% of the machine"),
-        ({"precision": "bf16", "parity": replace(report().parity, max_abs_dprob=0.3)}, "0.30 to fp32"),
+        (
+            {
+                "precision": "bf16",
+                "parity": replace(report().parity, max_abs_dprob=0.3),
+                "environment": {"precision_used": "bf16"},
+            },
+            "0.30 to fp32",
+        ),
     ],
 )
 def test_what_is_odd_is_said(changes, said):
-    assert any(said in line for line in notes([replace(report(), **changes)]))
+    assert [said in line for line in notes([replace(at_its_best_batch(), **changes)])] == [True]
 
 
 def test_the_environment_names_machine_and_versions():

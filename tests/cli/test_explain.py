@@ -241,7 +241,7 @@ def test_the_table_and_quiet(net, npz, tmp_path):
     for said in ("method", "maps", "passes", "seconds", "rise", "480"):
         assert said in answer.out
     spoken = done("explain", net, "--images", npz, *RISE, "--out", tmp_path / "maps", "--force")
-    assert "engine: onnxruntime fp32" in spoken.err
+    assert "engine: openvino fp32" in spoken.err
 
 
 @pytest.fixture(scope="module")

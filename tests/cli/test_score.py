@@ -96,7 +96,7 @@ def test_the_table_and_quiet(net, npz, maps, tmp_path):
         assert said in answer.out
     assert "add --controls" in answer.out
     spoken = done("score", net, *options, "--controls", "--out", tmp_path / "second")
-    assert "engine: onnxruntime fp32" in spoken.err
+    assert "engine: openvino fp32" in spoken.err
     assert "− smooth-random, paired" in spoken.out
     assert "add --controls" not in spoken.out
 

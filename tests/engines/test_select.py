@@ -22,7 +22,8 @@ def only(monkeypatch):
 @pytest.mark.parametrize(
     ("there", "precision", "has_module", "expected"),
     [
-        (("onnxruntime", "openvino", "torch"), "fp32", True, "onnxruntime"),
+        (("onnxruntime", "openvino", "torch"), "fp32", True, "openvino"),
+        (("onnxruntime", "torch"), "fp32", True, "onnxruntime"),
         (("openvino", "torch"), "fp32", True, "openvino"),
         (("torch",), "fp32", True, "torch"),
         (("onnxruntime", "openvino"), "bf16", False, "openvino"),
@@ -90,12 +91,20 @@ def test_threads_and_batch_are_what_is_given_and_else_written_out(only):
     given = choose_engine(threads=3, batch_size=7).config
     assert (given.threads, given.batch_size, given.device) == (3, 7, "cpu")
     left = choose_engine(passes_elements=3 * 224 * 224).config
-    assert (left.threads, left.batch_size) == (usable_cores(), 32)
+    assert (left.threads, left.batch_size) == (usable_cores(), 4)
     assert left.threads >= 1
 
 
 @pytest.mark.parametrize(
-    ("elements", "batch"), [(0, 32), (1, 128), (3 * 32 * 32, 128), (3 * 64 * 64, 128), (3 * 64 * 64 + 1, 32)]
+    ("elements", "weights", "batch"),
+    [
+        (0, 0, 4),
+        (1, 0, 64),
+        (3 * 64 * 64, 2**30, 64),
+        (3 * 64 * 64 + 1, 0, 4),
+        (3 * 224 * 224, 2**26, 4),
+        (3 * 224 * 224, 2**26 + 1, 8),
+    ],
 )
-def test_small_images_get_larger_batches(elements, batch):
-    assert default_batch(elements) == batch
+def test_small_images_and_large_networks_get_larger_batches(elements, weights, batch):
+    assert default_batch(elements, weights) == batch
