@@ -68,5 +68,13 @@ def _part_scores(run: RunDirectory, part: Path, number: int, task: ScoreTask) ->
     logits, curves = folder / part.name, folder / f"curves-{number:05d}.parquet"
     if not logits.exists() or not curves.exists():
         raise InputError(f"{run.path} kept no logits; score again with --keep-logits")
-    for image, target, requests, values, fractions in read_kept(logits, curves, {p.metric: p for p in task.protocols}):
-        yield from image_scores(image, requests, values, fractions, target, task)
+    try:
+        kept = read_kept(logits, curves, {p.metric: p for p in task.protocols})
+        for image, target, requests, values, fractions in kept:
+            yield from image_scores(image, requests, values, fractions, target, task)
+    except C2IError:
+        raise
+    except (KeyError, ValueError, IndexError) as error:  # the two files do not belong together
+        raise InputError(
+            f"{logits} and {curves.name} do not fit ({error}); the run is damaged, score it afresh"
+        ) from error

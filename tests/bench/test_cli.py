@@ -50,7 +50,7 @@ def test_the_table_says_what_is_included(app, tiny_file):
 
 
 def test_engines_named_twice_are_timed_once(app, tiny_file):
-    result = run(app, tiny_file, "--json", "--engine", "onnxruntime", "--engine", "auto")
+    result = run(app, tiny_file, "--json", "--engine", "openvino", "--engine", "auto")
     assert result.exit_code == 0, result.output
     assert "engines" not in json.loads(result.stdout)
 

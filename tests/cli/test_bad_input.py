@@ -747,8 +747,8 @@ def test_resuming_a_damaged_run(refused, broken_run, kept, file, damage, says):
         ("--set intervals=8", "--resume goes on with --set .*intervals.*leave the option out", 2),
         ("--metric gap", "--resume goes on with --metric ", 2),
         ("--readout logit", "--resume goes on with --readout ", 2),
-        ("--engine openvino", "--resume goes on with --engine 'onnxruntime', not 'openvino'", 2),
-        ("--batch-size 7", "--resume goes on with --batch-size 128, not 7", 2),
+        ("--engine onnxruntime", "--resume goes on with --engine 'openvino', not 'onnxruntime'", 2),
+        ("--batch-size 7", "--resume goes on with --batch-size 64, not 7", 2),
         ("--threads 7", "--resume goes on with --threads ", 2),
         ("--seed 7", "--resume goes on with --seed 0, not 7", 2),
         ("--part-passes 7", "--resume goes on with --part-passes 600, not 7", 2),
@@ -798,7 +798,7 @@ def test_resuming_maps_with_something_else(refused, fused, npz, made):
         ("--method center", "begun with other methods or options of theirs"),
         ("--target 1", "begun with another choice of target"),
         ("--limit 3", "begun with another choice of images"),
-        ("--engine openvino", "begun with another choice of engine"),
+        ("--engine onnxruntime", "begun with another choice of engine"),
     ):
         refused(f"{line} {change}", says + "; choose another --out, or give --force")
     other = line.replace("{fused}", "{net} --mean 0.5")

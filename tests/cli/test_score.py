@@ -302,7 +302,7 @@ def test_the_seed_draws_the_controls_and_nothing_else(score):
         ("--workers", "4"),
         ("--part-passes", "70"),
         ("--device", "cpu"),
-        ("--engine", "onnxruntime"),
+        ("--engine", "openvino"),
         ("--precision", "fp32"),
         ("--keep-logits",),
         ("--preset", "c2i"),
@@ -416,8 +416,8 @@ def test_the_run_says_how_it_was_made(score, tmp_path):
     score("--seed", "3", "--set", "intervals=8", out=tmp_path / "run")
     content = json.loads((tmp_path / "run" / "run.json").read_text())
     assert content["settings"]["seed"] == 3
-    assert content["settings"]["engine"] == "onnxruntime"
-    assert content["settings"]["batch_size"] == 128
+    assert content["settings"]["engine"] == "openvino"
+    assert content["settings"]["batch_size"] == 64
     assert {p["metric"] for p in content["protocols"]} == {"deletion", "insertion", "deletion-lerf"}
     assert {p["intervals"] for p in content["protocols"]} == {8}
     assert all(len(p["hash"]) == 16 for p in content["protocols"])
