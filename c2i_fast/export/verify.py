@@ -114,7 +114,7 @@ def sample_images(contract: GraphContract, count: int, seed: int) -> Floats:
 
 def plain_engine() -> EngineConfig:
     """Returns ONNX Runtime, which is what an exported file promises to run in; else OpenVINO."""
-    return choose_engine("onnxruntime" if installed("onnxruntime") else "openvino").config
+    return choose_engine("openvino" if installed("openvino") and not installed("onnxruntime") else "onnxruntime").config
 
 
 def open_file(path: Path) -> Session:
