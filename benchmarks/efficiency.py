@@ -34,7 +34,7 @@ from c2i_fast.bench.timing import TimingRules, take_turns
 from c2i_fast.types import Doubles
 
 SWEEP = "1,2,4,8,16,32,64,128"
-ENGINES = ("onnxruntime:fp32", "openvino:bf16")
+ENGINES = ("openvino:fp32", "openvino:bf16", "onnxruntime:fp32")
 CASES = ("mobilenet", "cifar", "resnet50")
 SINGLES = 8
 WARM_UP_IMAGES = 16
