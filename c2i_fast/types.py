@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -128,11 +129,20 @@ class CurveProtocol:
         """The baseline under the one name its synonyms share: passes and hashes are the same for all of them."""
         return "mean" if self.baseline == "zero" else self.baseline
 
+    def __post_init__(self) -> None:
+        if self.count_list is not None:
+            object.__setattr__(self, "count_list", tuple(self.count_list))  # JSON brings a list
+
     def hash(self) -> str:
         """Returns the first 16 hex digits of SHA-256 over canonical JSON of every field but the name."""
-        content = {key: value for key, value in asdict(self).items() if key != "name"}
-        content["baseline"] = self.canonical_baseline
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        return _protocol_hash(self)
+
+
+@lru_cache(maxsize=256)  # asked for once a row
+def _protocol_hash(protocol: CurveProtocol) -> str:
+    content = {key: value for key, value in asdict(protocol).items() if key != "name"}
+    content["baseline"] = protocol.canonical_baseline
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

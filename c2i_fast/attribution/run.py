@@ -124,6 +124,8 @@ def explain_images(
             for shape in dict.fromkeys(i.pixels.shape for i in missing):
                 _explain_batch([i for i in missing if i.pixels.shape == shape], methods, out, passes, target)
             on_images(len(batch))
+        if len(skipped) == len(source):
+            raise InputError(f"none of the {len(source)} images could be read: {skipped[0].reason}")
     except C2IError:
         if begun and not any(m.maps for m in methods):  # it has come to nothing
             clear_maps(out)

@@ -43,9 +43,10 @@ def collect_logits(
         raise InputError(
             "calibration needs labels: a sub-folder per class, a CSV with file,label, or `labels` in the .npz"
         )
-    several = next((i for i, labels in zip(source.ids, source.labels, strict=True) if len(labels) != 1), None)
+    pairs = zip(source.ids, source.labels, strict=True)
+    several = next(((image, len(labels)) for image, labels in pairs if len(labels) != 1), None)
     if several is not None:
-        raise InputError(f"calibration needs one label an image; {several} has another number")
+        raise InputError(f"calibration needs one label an image; {several[0]} has {several[1]}")
     stream = source.stream(workers=workers, on_error=on_error)
     logits, labels, skipped = [], [], []
     for batch in _batches(stream, passes.batch):
@@ -56,7 +57,7 @@ def collect_logits(
         labels += [image.labels[0] for image in read]
         on_images(len(batch))
     if not labels:
-        raise InputError("no image could be read")
+        raise InputError(f"none of the {len(source)} images could be read: {skipped[0].reason}")
     return np.concatenate(logits), np.asarray(labels, np.int64), skipped
 
 

@@ -81,7 +81,7 @@ def calibrate(
     report = fit_report(values, labels, methods=tuple(method or ["temperature"]), fit_fraction=fit_fraction, seed=seed)
     for note in report.notes:
         say(note)
-    content = report.to_dict() | {"path": str(out)}
+    content = report.to_dict() | {"path": str(out), "skipped": about.get("skipped", 0)}
     kept = ("n_fit", "n_test", "before", "after", "nll_change")
     meta = about | {name: content[name] for name in kept} | {"seed": seed, "fit_fraction": fit_fraction}
     out.parent.mkdir(parents=True, exist_ok=True)

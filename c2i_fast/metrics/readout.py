@@ -51,8 +51,6 @@ def read(
         >>> read("raw", np.array([[0.0, 0.0]]), 1).tolist()
         [0.5]
     """
-    from scipy.special import expit, logsumexp  # imported here: `import c2i_fast` stays light
-
     values = logits.astype(np.float64)
     if readout == "logit":
         return values[:, target]
@@ -60,8 +58,12 @@ def read(
         assert calibrator is not None  # check_readouts refuses this before any pass
         values = calibrator.transform(values, perturbed_fraction)
     if readout == "sigmoid" or activation == "sigmoid":
+        from scipy.special import expit  # imported here: `import c2i_fast` stays light
+
         return np.asarray(expit(values[:, target]))
-    return np.asarray(np.exp(values[:, target] - logsumexp(values, axis=1)))
+    largest = values.max(axis=1)
+    total = np.exp(values - largest[:, None]).sum(axis=1)
+    return np.asarray(np.exp(values[:, target] - largest) / total)
 
 
 def probabilities(

@@ -132,6 +132,8 @@ def spread(grid: Floats, axes: Sequence[Floats]) -> Floats:
 
 
 def _ends(plans: Sequence[PerturbationPlan]) -> dict[str, Floats]:
+    if len(plans) == 1:  # no copy where the rectangle is one row, as it mostly is
+        return {"start": np.ascontiguousarray(plans[0].start)[None], "end": np.ascontiguousarray(plans[0].end)[None]}
     return {"start": np.stack([p.start for p in plans]), "end": np.stack([p.end for p in plans])}
 
 

@@ -162,8 +162,10 @@ class Scoring:
         keep = bool(self.settings.keep_logits)
         try:
             totals = record(run, self.source, self.maps, passes, self.task, keep_logits=keep, **common)
+            if not totals.images:
+                raise InputError(f"none of the {len(self.source)} images could be read: {run.infos()[0].skipped[0][1]}")
         except C2IError:
-            if not run.parts():
+            if not any(info.images for info in run.infos()):  # it has come to nothing
                 run.withdraw()
             raise
         estimate = self._score_subset(run, common) if self.engine.config.precision != "fp32" else None

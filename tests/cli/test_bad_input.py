@@ -68,6 +68,9 @@ def _bad_pictures(place: Path) -> None:
     for name, content in broken.items():
         write_folder(place / name, 3)
         (place / name / "1" / "broken.jpg").write_bytes(content)
+    for name in ("rubble/0/a.jpg", "rubble/1/b.jpg"):
+        (place / name).parent.mkdir(parents=True)
+        (place / name).write_text("no picture")
     for name in ("void", "hollow/0", "hollow/1"):
         (place / name).mkdir(parents=True)
     (place / "tables").mkdir()
@@ -76,6 +79,7 @@ def _bad_pictures(place: Path) -> None:
         "columns": "path,class\na.png,0\n",
         "missing": "file,label\nb.png,0\n",
         "wolf": "file,label\na.png,wolf\n",
+        "several": "file,label\na.png,0;2\n",
         "seven": "file,label\na.png,7\n",
         "rowless": "file,label\n",
         "escape": "file,label\n../text/0/000.png,0\n",
@@ -249,6 +253,12 @@ def test_a_broken_picture_stops_with_its_name_and_leaves_nothing(refused, comman
     refused(line, says + ".*leave such files out with --on-error skip", opens=True)
 
 
+@pytest.mark.parametrize("command", READERS)
+def test_a_source_of_which_nothing_can_be_read_is_an_error_even_when_skipping(refused, command, bad):
+    line = COMMANDS[command].format(model="{net}", images="{bad}/rubble") + " --on-error skip"
+    refused(line, r"none of the 2 images could be read: .*a\.jpg: expected a picture", opens=True)
+
+
 @pytest.mark.parametrize("side", [1, 10_000])
 def test_pictures_of_any_size_are_scored_and_explained(net, tmp_path, side):
     (tmp_path / "images").mkdir()
@@ -269,6 +279,11 @@ def test_a_picture_of_too_many_pixels_is_named(refused, bad, net):
         refused(line, r"a\.png: expected a picture, but it has more than \d+ pixels", opens=True)
     finally:
         shutil.rmtree(place)
+
+
+def test_calibrating_needs_one_label_an_image(refused):
+    line = COMMANDS["calibrate"].format(model="{net}", images="{bad}/tables/several.csv")
+    refused(line, r"calibration needs one label an image; a\.png has 2")
 
 
 def test_calibrating_needs_labels(refused):
@@ -582,6 +597,7 @@ def test_explain_is_asked_for_what_cannot_be(refused, options, says, code):
 @pytest.mark.parametrize(
     ("line", "says"),
     [
+        ("demo --seed -1 --out {out}", "'--seed': Input should be greater"),
         ("bench {net} --quiet --batch 1,two", "--batch must look like 1,8,32, got '1,two'"),
         ("bench {net} --quiet --batch 0", "--batch must look like 1,8,32, got '0'"),
         ("bench {net} --quiet --engine magic", "there is no engine 'magic'"),
@@ -642,6 +658,19 @@ def test_a_folder_of_others_is_never_replaced(refused, bad, command):
     refused(_writing(command, "{bad}/full") + " --resume", "full")
     assert (bad / "full" / "mine.txt").read_text() == "mine"
     assert (bad / "file").read_text() == "a file"
+
+
+@pytest.mark.parametrize(
+    ("out", "says"),
+    [
+        ("{bad}/full", "full exists; choose another name or give --force"),
+        ("{bad}/file", "file must be a folder, but what is there is none"),
+        ("{bad}/file --force", "file must be a folder, but what is there is none"),
+        ("{bad}/file/deeper", "cannot be written: .*file is not a writable folder"),
+    ],
+)
+def test_the_demo_writes_nowhere_else(refused, out, says):
+    refused(f"demo --quick --quiet --out {out}", says)
 
 
 @pytest.mark.parametrize("command", ["calibrate", "export"])

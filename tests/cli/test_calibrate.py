@@ -159,6 +159,7 @@ def test_images_that_cannot_be_read_are_left_out_and_counted(net, tmp_path):
     options = ("--images", tmp_path / "val", "--out", tmp_path / "cal.json", "--json")
     answer = done("calibrate", net, *options, "--on-error", "skip")
     assert answer.json["n_fit"] + answer.json["n_test"] == 9
+    assert answer.json["skipped"] == 1
     assert "skipped 1/broken.jpg: " in answer.err
     assert json.loads((tmp_path / "cal.json").read_text())["meta"]["skipped"] == 1
 
