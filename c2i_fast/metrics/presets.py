@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, get_args, get_type_hints
 
 from c2i_fast.errors import InputError
-from c2i_fast.metrics.target import check_rule
+from c2i_fast.metrics.target import check_rule, is_index
 from c2i_fast.perturb.baseline import BASELINES
 from c2i_fast.registry import Registry
 from c2i_fast.types import CurveProtocol, End, Order
@@ -95,7 +95,7 @@ def _parse(name: str, text: str) -> Any:
     if name not in SETTABLE:
         raise InputError(f"a protocol has no field {name!r} to set; known: {', '.join(SETTABLE)}")
     if name in ("intervals", "pixels_per_step"):
-        if not text.isdecimal() or int(text) < 1:
+        if not is_index(text) or int(text) < 1:
             raise InputError(f"{name} must be a whole number of at least 1, got {text!r}")
         return int(text)
     if name == "baseline":

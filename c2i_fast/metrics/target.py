@@ -14,9 +14,19 @@ if TYPE_CHECKING:
 RULES = ("top1", "label", "given")
 
 
+def is_index(text: str) -> bool:
+    """Returns whether a text is a whole number in the digits 0 to 9, short enough to be one of anything.
+
+    Example:
+        >>> is_index("17"), is_index("²"), is_index("-1")
+        (True, False, False)
+    """
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def check_rule(rule: str) -> str:
     """Returns a target rule if it is one: `top1`, `label`, `given` or a class index in digits."""
-    if rule not in RULES and not rule.isdecimal():
+    if rule not in RULES and not is_index(rule):
         raise UsageError(f"--target must be top1, label, given or a class index, got {rule!r}")
     return rule
 
@@ -27,7 +37,7 @@ def check_targets(rule: str, source: ImageSource, classes: int) -> None:
     Raises:
         InputError: No label, several, no target, or a class that is not one of the model's.
     """
-    if rule.isdecimal() and int(rule) >= classes:
+    if is_index(rule) and int(rule) >= classes:
         raise InputError(f"--target {rule} is not one of the model's classes, 0 to {classes - 1}")
     if rule == "label":
         if source.labels is None:

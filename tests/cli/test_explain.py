@@ -155,6 +155,22 @@ def test_a_map_does_not_depend_on_the_images_beside_it(explain, tmp_path):
         np.testing.assert_allclose(values, whole[key], atol=1e-6)
 
 
+def test_size_and_crop_prepare_the_pictures(explain, net, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "large").mkdir()
+    large = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
+    Image.fromarray(large).save(tmp_path / "large" / "a.png")
+    options = ("--method", "sobel", "--size", "16")
+    squashed = read(explain(*options, images=tmp_path / "large")[0])["sobel/a.png"]
+    cropped = read(explain(*options, "--crop", "0.8", images=tmp_path / "large")[0])["sobel/a.png"]
+    resized = Image.fromarray(large).resize((30, 20), Image.Resampling.BILINEAR).crop((7, 2, 23, 18))
+    Image.fromarray(np.asarray(resized)).save(tmp_path / "large" / "b.png")
+    by_hand = read(explain("--method", "sobel", images=tmp_path / "large")[0])["sobel/b.png"]
+    np.testing.assert_array_equal(cropped, by_hand)
+    assert np.abs(cropped - squashed).max() > 0.01
+
+
 def test_limit_takes_the_first_images(explain):
     out, content = explain("--method", "center", "--limit", "5")
     assert content["methods"][0]["maps"] == 5

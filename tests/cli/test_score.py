@@ -336,6 +336,21 @@ def test_engines_agree(score):
         np.testing.assert_allclose(a["curve"], b["curve"], atol=1e-4)
 
 
+def test_the_torch_engine_agrees(score, made, monkeypatch):
+    pytest.importorskip("torch")
+    (made / "scored_torch_net.py").write_text(
+        "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(768, 3))\n"
+    )
+    monkeypatch.chdir(made)
+    options = ("--size", "16", "--limit", "3", "--mean", "0.4", "--std", "0.2", "--bgr")
+    first, second = (
+        score(*options, "--engine", engine, model="scored_torch_net:net") for engine in ("torch", "onnxruntime")
+    )
+    assert first[1].json["engine"]["name"] == "torch"
+    for a, b in zip(first[0], second[0], strict=True):
+        np.testing.assert_allclose(a["curve"], b["curve"], atol=1e-5)
+
+
 def test_images_in_another_order_have_the_same_rows(score, tmp_path):
     images, labels = pictures(12)
     order = np.random.default_rng(0).permutation(12)
