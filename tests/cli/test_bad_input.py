@@ -757,6 +757,14 @@ def test_rescoring_a_damaged_run(refused, broken_run, kept, file, damage, says):
     assert not list(copy.glob("scores/rescore-*")), "half a rescoring was left"
 
 
+def test_a_rescoring_that_fails_late_leaves_no_half_of_itself(refused, broken_run, kept):
+    last = sorted(path.name for path in (kept / "logits").glob("part-*"))[-1]
+    assert last != "part-00000.parquet"
+    copy = broken_run(f"logits/{last}", _cut(kept / "logits" / last))
+    refused(f"rescore {copy} --calibrator {{cal}}", f"logits/{last} cannot be read")
+    assert not list(copy.glob("scores/rescore-*"))
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "says"),
     [
