@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-EXTRAS := cpu,torch,explain,models,report,test,dev
+EXTRAS := cpu,cuda,torch,explain,models,report,test,dev
 
 .PHONY: demo test lint types fast bench clean
 

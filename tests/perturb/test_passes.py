@@ -6,19 +6,32 @@ The networks answer with their own input, so the logits are the masked, normalis
 from __future__ import annotations
 
 import functools
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from c2i_fast.export.open import GraphOpener
+from c2i_fast.kernels.engine import HostEngine
+from c2i_fast.kernels.host import HostDevice
+from c2i_fast.kernels.passes import CudaPasses
 from c2i_fast.metrics.presets import protocol_for
 from c2i_fast.perturb.order import step_type
 from c2i_fast.perturb.passes import GraphPasses, ReferencePasses, spread
 from c2i_fast.types import EngineConfig, PerturbationPlan, Preprocessing
 from tests import nets
 
-IMPLEMENTATIONS = {"reference": ReferencePasses, "graph": GraphPasses}
+
+def kernels_on_the_host(opener, contract, batch):
+    """The GPU's schedule and kernels, run on the CPU, in front of the fused graph."""
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ to compile the kernels with")
+    engine = HostEngine(opener("fused", ""), contract, contract.batch or batch)
+    return CudaPasses(HostDevice(), engine, contract)
+
+
+IMPLEMENTATIONS = {"reference": ReferencePasses, "graph": GraphPasses, "cuda": kernels_on_the_host}
 ENGINES = ("onnxruntime", "openvino", "torch")
 PAIRS = [pytest.param(i, e, id=f"{i}-{e}") for e in ENGINES for i in IMPLEMENTATIONS]
 
