@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ sys.path.insert(0, str(ROOT))  # the checkout these files belong to, installed o
 
 from c2i_fast.bench.environment import environment  # noqa: E402
 from c2i_fast.bench.scoring import Workload, scoring_task, smooth_noise  # noqa: E402
-from c2i_fast.bench.timing import neighbours  # noqa: E402
+from c2i_fast.bench.timing import TimingRules, neighbours, take_turns  # noqa: E402
 from c2i_fast.calibration.temperature import Temperature  # noqa: E402
 from c2i_fast.cli.render import interval, show_table  # noqa: E402
 from c2i_fast.data.images import open_images  # noqa: E402
@@ -34,7 +36,7 @@ from c2i_fast.results.record import record  # noqa: E402
 from c2i_fast.results.run import MAIN, RunDirectory  # noqa: E402
 from c2i_fast.results.summary import summarise, table_rows, values_by_cell  # noqa: E402
 from c2i_fast.score import ScoreTask  # noqa: E402
-from c2i_fast.types import EngineConfig  # noqa: E402
+from c2i_fast.types import Doubles, EngineConfig  # noqa: E402
 
 ASSETS = ROOT.parent / "shared" / "assets"
 THREADS = 2
@@ -59,7 +61,7 @@ class Case:
     images: str | None
     recipe: str | None = None
     random_weights: bool = False
-    count: int = 64
+    count: int = 32
     temperature: float = 1.5
 
     def classifier(self) -> Classifier:
@@ -122,9 +124,9 @@ CASES = {
             model=_asset("models", "cifar10", "resnet20.onnx"),
             recipe="cifar10-imagenet-stats",
             images=_asset("images", "cifar10_test.npz"),
-            count=480,
+            count=240,
         ),
-        Case(name="resnet50", model="torchvision:resnet50", random_weights=True, images=IMAGENET, count=16),
+        Case(name="resnet50", model="torchvision:resnet50", random_weights=True, images=IMAGENET, count=8),
     )
 }
 
@@ -137,7 +139,7 @@ def arguments(doc: str, **defaults: Any) -> argparse.ArgumentParser:
     parser.add_argument("--recipe", help="its preprocessing, a TOML file or a shipped recipe")
     parser.add_argument("--images", help="its images, a folder, CSV or .npz")
     parser.add_argument("--threads", type=int, default=THREADS, help="of every engine and peer (%(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="timed in turns (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=9, help="turns of what is compared (%(default)s)")
     parser.add_argument("--limit", type=int, help="images of a full run")
     parser.add_argument("--quick", action="store_true", help="a smoke run: the numbers mean nothing")
     parser.set_defaults(**defaults)
@@ -219,6 +221,36 @@ def show_estimate(title: str, found: dict[str, Any]) -> None:
             for row in found["scores"]
         ],
     )
+
+
+def rates_in_turns(subjects: Mapping[str, Callable[[], int]], turns: int) -> dict[str, Doubles]:
+    """Returns images per second (turns,) of calls that return how many images they forwarded; A B C, C B A, …."""
+    rates: dict[str, list[float]] = {name: [] for name in subjects}
+
+    def rated(name: str, subject: Callable[[], int]) -> None:
+        begin = time.perf_counter()
+        images = subject()
+        rates[name].append(images / (time.perf_counter() - begin))
+
+    calls = {name: partial(rated, name, subject) for name, subject in subjects.items()}
+    take_turns(calls, TimingRules(seconds=1e-9, iterations=turns, turns=turns, warm_up_iterations=0, warm_up_seconds=0))
+    return {name: np.asarray(rate) for name, rate in rates.items()}
+
+
+def middle(ratios: Doubles) -> dict[str, float]:
+    """Returns the median and the quartiles of the turns."""
+    low, median, high = (float(value) for value in np.percentile(ratios, (25, 50, 75)))
+    return {"median": median, "low": low, "high": high}
+
+
+def spread(found: Mapping[str, float]) -> str:
+    """Returns a median with its quartiles.
+
+    Example:
+        >>> spread({"median": 0.95, "low": 0.9, "high": 1.0})
+        '0.95 (0.90–1.00)'
+    """
+    return f"{found['median']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
 
 
 @contextmanager

@@ -5,8 +5,9 @@
 Numerator: images on disk → decoded and resized → ranked → planned → masked passes → raw and calibrated read-outs →
 Parquet on disk, by the functions the command uses: deletion, insertion and gap under `c2i`, 33 points a curve, 64
 passes an image. Maps are .npy files at the network's size. Opening the engine is left out. Denominator: the fused graph
-in the same precision with as many threads, on random input made once. Both in turns, in one process; medians. `single`
-is one image alone, another one each time.
+in the same precision with as many threads, on as many random images. Both in turns, in one process: each turn gives one
+ratio, and the median of the turns is reported with its quartiles, since a shared machine changes its speed from one
+second to the next. `single` is one image alone, several such runs a turn.
 
 In bf16 the scores estimate those of fp32; `estimate` scores a random subset in fp32 as well, apart from the timing, and
 gives the corrected means with their intervals.
@@ -30,14 +31,13 @@ import numpy as np
 
 from c2i_fast.bench.raw import best, image_shape, random_images, raw_call, sweep
 from c2i_fast.bench.scoring import Workload
-from c2i_fast.bench.timing import TimingRules, take_turns
-from c2i_fast.types import Doubles
+from c2i_fast.bench.timing import TimingRules
 
 SWEEP = "1,2,4,8,16,32,64,128"
 ENGINES = ("openvino:fp32", "openvino:bf16", "onnxruntime:fp32")
 CASES = ("mobilenet", "cifar", "resnet50")
 SINGLES = 8
-WARM_UP_IMAGES = 16
+SINGLES_A_TURN = 4
 COLUMNS = ("case", "engine", "raw images/s", "batch", "passes/s", "batch", "efficiency", "single image", "others busy")
 
 
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--batches", default=SWEEP, help="of the raw sweep (%(default)s)")
     parser.add_argument("--batch-size", type=int, help="of scoring, default what score takes")
     parser.add_argument("--fp32-images", type=int, default=16, help="of the estimate in bf16 (%(default)s)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of raw timing, in each turn (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of each batch in the raw sweep (%(default)s)")
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.batches, options.fp32_images = 0.05, "1,8", 2
@@ -93,8 +93,7 @@ def _row(work: Workload, options: argparse.Namespace) -> dict[str, Any]:
     raw = sweep({name: work.passes.session("fused")}, contract, sizes, rules, say=common.say)[name]
     batch = best(raw).batch
     with common.watched(found := {}):
-        rates = _rates(work, batch, options)
-    middle = {name: float(np.median(rate)) for name, rate in rates.items()}
+        rates = common.rates_in_turns(_subjects(work, batch), options.repeats)
     return {
         "engine": name,
         "threads": config.threads,
@@ -103,39 +102,33 @@ def _row(work: Workload, options: argparse.Namespace) -> dict[str, Any]:
         "readouts": work.task.readouts,
         "batch": work.passes.batch,
         "raw_batch": batch,
-        "raw_images_per_s": middle["raw"],
-        "passes_per_s": middle["scoring"],
-        "single_image_passes_per_s": middle["single"],
-        "efficiency": middle["scoring"] / middle["raw"],
-        "single_image_efficiency": middle["single"] / middle["raw"],
-        "runs": {name: rates[name].tolist() for name in ("scoring", "single")},
+        "raw_images_per_s": float(np.median(rates["raw"])),
+        "passes_per_s": float(np.median(rates["scoring"])),
+        "efficiency": common.middle(rates["scoring"] / rates["raw"]),
+        "single_image_efficiency": common.middle(rates["single"] / rates["raw"]),
+        "rates": {name: rate.tolist() for name, rate in rates.items()},
         **found,
         "raw": [asdict(row) for row in raw],
     }
 
 
-def _rates(work: Workload, raw_batch: int, options: argparse.Namespace) -> dict[str, Doubles]:
-    """Returns the raw engine's images per second and the passes per second of both ways of scoring, call by call."""
+def _subjects(work: Workload, raw_batch: int) -> dict[str, Callable[[], int]]:
+    """Returns what is timed, each as a call that returns how many images it forwarded."""
+    raw = raw_call(work.passes.session("fused"), random_images(raw_batch, image_shape(work.passes.contract)))
     ids = work.images.ids
     singles = cycle([work.only([name]) for name in ids[:SINGLES]])
-    warm = work.only(ids[:WARM_UP_IMAGES]).score()  # also compiles what the engine compiles at first sight
-    next(singles).score()
-    passes_an_image = warm.run // warm.images
-    images = random_images(raw_batch, image_shape(work.passes.contract))
-    subjects: dict[str, Callable[[], object]] = {
-        "raw": raw_call(work.passes.session("fused"), images),
-        "scoring": work.score,
-        "single": lambda: next(singles).score(),
+    rounds = -(-work.score().run // raw_batch)  # warms up too: it compiles what the engine compiles at first sight
+
+    def forward() -> int:
+        for _ in range(rounds):
+            raw()
+        return rounds * raw_batch
+
+    return {
+        "raw": forward,
+        "scoring": lambda: work.score().run,
+        "single": lambda: sum(next(singles).score().run for _ in range(SINGLES_A_TURN)),
     }
-    rules = TimingRules(
-        seconds=options.seconds * options.repeats,
-        iterations=options.repeats,
-        turns=options.repeats,
-        warm_up_seconds=0.0,
-        warm_up_iterations=0,
-    )
-    counts = {"raw": raw_batch, "scoring": passes_an_image * len(ids), "single": passes_an_image}
-    return {name: counts[name] / seconds for name, seconds in take_turns(subjects, rules).items()}
 
 
 def _line(row: dict[str, Any]) -> list[str]:
@@ -147,8 +140,8 @@ def _line(row: dict[str, Any]) -> list[str]:
         str(row["raw_batch"]),
         f"{row['passes_per_s']:,.1f}",
         str(row["batch"]),
-        f"{row['efficiency']:.3f}",
-        f"{row['single_image_efficiency']:.3f}",
+        common.spread(row["efficiency"]),
+        common.spread(row["single_image_efficiency"]),
         "unknown" if busy is None else f"{busy:.0%}",
     ]
 

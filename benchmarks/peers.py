@@ -13,7 +13,8 @@ one image forwarded, counted by a wrapper around the forward. Left out for all: 
 results. Given to the peers: maps (their saliency methods cost nothing here), normalised images and, in `same engine`, a
 network without the normalisation. torchcam runs deletion and insertion of 33 points each, 64 passes an image; Quantus
 flips channel values one by one, up to 96 passes an image (its curve then is our deletion at every third point); ours is
-deletion, insertion and gap, 64 passes an image. All do about the same number of passes, in turns; medians. Nothing is
+deletion, insertion and gap, 64 passes an image. All do about the same number of passes, in turns; each turn
+gives one ratio, and their median is reported with its quartiles. Nothing is
 timed before the curves of two images agree: on logits, to 1e-4 of their range.
 
 The peers are no dependency of this project. With them in an environment of their own that sees this one's packages:
@@ -39,11 +40,12 @@ from c2i_fast.bench.scoring import Workload, scoring_task
 from c2i_fast.bench.timing import TimingRules, take_turns
 from c2i_fast.data.memory import MemoryImages, memory_maps
 from c2i_fast.models import load_classifier
-from c2i_fast.types import GraphContract
+from c2i_fast.types import Doubles, GraphContract
 
 BATCHES = (1, 4, 8, 16, 32)
+OURS = "c2i-fast"
 OUR_PASSES = 64
-PASSES = {"mobilenet": 1536, "resnet50": 768}
+PASSES = {"mobilenet": 768, "resnet50": 384}
 RELEASED = {"mobilenet": "torchvision:mobilenet_v2", "resnet50": "torchvision:resnet50"}
 COLUMNS = ("network", "peer", "setting", "its batch", "its passes/s", "our batch", "our passes/s", "ours ÷ its")
 
@@ -60,14 +62,11 @@ def best_batch(make: Callable[[int], Contestant], quick: bool) -> int:
     return max(rates, key=lambda batch: rates[batch])
 
 
-def race(contestants: list[Contestant], repeats: int) -> dict[str, float]:
-    """Returns everybody's passes per second: medians of runs in turns."""
-    passes = {}
+def race(contestants: list[Contestant], turns: int) -> dict[str, Doubles]:
+    """Returns everybody's passes per second, turn by turn."""
     for contestant in contestants:
-        passes[contestant.name] = contestant.run()  # warms up
-    rules = TimingRules(seconds=0.01, iterations=repeats, turns=repeats, warm_up_iterations=0, warm_up_seconds=0)
-    taken = take_turns({c.name: c.run for c in contestants}, rules)
-    return {name: passes[name] / float(np.median(seconds)) for name, seconds in taken.items()}
+        contestant.run()  # warms up
+    return common.rates_in_turns({c.name: c.run for c in contestants}, turns)
 
 
 def peers(
@@ -144,7 +143,12 @@ def _row(
         "network": network.rpartition("/")[2],
         "setting": setting,
         "batches": {c.name: c.batch for c in contestants},
-        "passes_per_s": rates,
+        "passes_per_s": {name: float(np.median(rate)) for name, rate in rates.items()},
+        "ratios": {
+            mine: {name: common.middle(rates[mine] / rates[name]) for name in rates if not name.startswith(OURS)}
+            for mine in rates
+            if mine.startswith(OURS)
+        },
         "curves_apart": apart,
         **found,
     }
@@ -152,21 +156,19 @@ def _row(
 
 def _lines(row: dict[str, Any]) -> list[list[str]]:
     rates, batches = row["passes_per_s"], row["batches"]
-    mine = [name for name in rates if name.startswith("c2i-fast")]
     return [
         [
             row["network"],
             peer,
-            f"{row['setting']}, {name.removeprefix('c2i-fast ')}",
+            f"{row['setting']}, {name.removeprefix(OURS).strip()}",
             str(batches[peer]),
             f"{rates[peer]:,.1f}",
             str(batches[name]),
             f"{rates[name]:,.1f}",
-            f"{rates[name] / rates[peer]:.2f}",
+            common.spread(ratio),
         ]
-        for name in mine
-        for peer in rates
-        if peer not in mine
+        for name, ratios in row["ratios"].items()
+        for peer, ratio in ratios.items()
     ]
 
 

@@ -9,6 +9,7 @@ for each part of whole images:      (as few as reach `passes_per_part`)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_METRICS = ("deletion", "insertion", "gap")
 PASSES_PER_PART = 1024
-PLANNING_THREADS = 2
+MOST_PLANNING_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +103,7 @@ def score_stream(
     Raises:
         InputError: A map is missing or unusable, or an image lacks the label that the target rule asks for.
     """
-    planned = in_order((partial(_plan, image, maps, task) for image in images), PLANNING_THREADS)
+    planned = in_order((partial(_plan, image, maps, task) for image in images), _planning_threads())
     for group in _parts(planned, task.passes_per_part):
         pairs = [(image, plan) for image, plan in group if isinstance(image, Image) and plan is not None]
         logits = _run(passes, [plan for _, plan in pairs])
@@ -112,6 +113,11 @@ def score_stream(
             images=tuple(_score(image, plan, z, task) for (image, plan), z in zip(pairs, logits, strict=True)),
             skipped=tuple(image for image, _ in group if isinstance(image, Skipped)),
         )
+
+
+def _planning_threads() -> int:
+    # Half the cores, because an engine on the CPU wants them all and waits for its slowest thread.
+    return max(1, min(MOST_PLANNING_THREADS, (os.cpu_count() or 1) // 2))
 
 
 Planned = tuple[Image | Skipped, ImagePlan | None]

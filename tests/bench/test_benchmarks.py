@@ -55,7 +55,9 @@ def test_ranking():
 def test_efficiency(given):
     content, table = run("efficiency", "--quick", "--engine", "onnxruntime:fp32", *given)
     (row,) = content["rows"]
-    assert row["efficiency"] == pytest.approx(row["passes_per_s"] / row["raw_images_per_s"])
+    rates = {name: np.array(rate) for name, rate in row["rates"].items()}
+    assert row["efficiency"]["median"] == pytest.approx(np.median(rates["scoring"] / rates["raw"]))
+    assert len(rates["raw"]) == len(rates["single"]) == 9
     assert (row["points_a_curve"], row["readouts"], row["images"]) == (33, ["raw", "calibrated"], 2)
     assert [entry["batch"] for entry in row["raw"]] == [1, 8]
     assert {"date", "cpu", "versions", "threads"} <= set(content["environment"])
