@@ -103,7 +103,7 @@ def host_library(source: str, folder: Path | None = None) -> Path:
     if compiler is None:
         raise EngineError("running kernels on the CPU needs a C++ compiler: install g++, or name one in CXX")
     key = hashlib.sha256("\0".join((sources_digest(), source, compiler, *FLAGS)).encode()).hexdigest()[:16]
-    path = (folder or cache_folder()) / f"{source.replace("/", "-")}-{key}.so"
+    path = (folder or cache_folder()) / f"{source.replace('/', '-')}-{key}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:

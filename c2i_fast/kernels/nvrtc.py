@@ -50,7 +50,7 @@ def compile_kernel(source: str, architecture: str, folder: Path | None = None) -
         MissingDependencyError: cuda-core or NVRTC is not installed.
         EngineError: The compiler refuses the architecture or the source; the message carries its log.
     """
-    path = (folder or cache_folder()) / f"{source.replace("/", "-")}-{architecture}-{_key(source, architecture)}.cubin"
+    path = (folder or cache_folder()) / f"{source.replace('/', '-')}-{architecture}-{_key(source, architecture)}.cubin"
     try:
         return path.read_bytes()
     except OSError:

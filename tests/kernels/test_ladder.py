@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from c2i_fast.kernels.host import HostDevice
-from c2i_fast.kernels.launch import Layout, Launch, select_launch
+from c2i_fast.kernels.launch import Launch, Layout, select_launch
 from c2i_fast.kernels.storage import Storage
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the kernels with")
