@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 EXTRAS := cpu,cuda,torch,explain,models,report,test,dev
 
-.PHONY: demo test lint types fast bench clean
+.PHONY: demo test lint types fast bench bench-gpu clean
 
 $(STAMPS)/pip:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || (echo "c2i-fast needs Python 3.11 to 3.13, found $(PYTHON); set PYTHON=…"; exit 1)
@@ -40,6 +40,9 @@ types: $(STAMPS)/all
 
 bench: $(STAMPS)/all
 	$(BIN)/python benchmarks/all.py
+
+bench-gpu: $(STAMPS)/all
+	$(BIN)/python benchmarks/gpu.py
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

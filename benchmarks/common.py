@@ -30,13 +30,14 @@ from c2i_fast.data.source import ImageSource  # noqa: E402
 from c2i_fast.export.open import GraphOpener, engine_for  # noqa: E402
 from c2i_fast.models import Classifier, load_classifier  # noqa: E402
 from c2i_fast.models.preprocess import preprocessing_from_options  # noqa: E402
+from c2i_fast.perturb.order import step_type  # noqa: E402
 from c2i_fast.perturb.passes import GraphPasses  # noqa: E402
 from c2i_fast.results.estimate import FP32, SubsetSource, subset  # noqa: E402
 from c2i_fast.results.record import record  # noqa: E402
 from c2i_fast.results.run import MAIN, RunDirectory  # noqa: E402
 from c2i_fast.results.summary import summarise, table_rows, values_by_cell  # noqa: E402
 from c2i_fast.score import ScoreTask  # noqa: E402
-from c2i_fast.types import Doubles, EngineConfig  # noqa: E402
+from c2i_fast.types import Doubles, EngineConfig, GraphContract, PerturbationPlan  # noqa: E402
 
 ASSETS = ROOT.parent / "shared" / "assets"
 THREADS = 2
@@ -221,6 +222,22 @@ def show_estimate(title: str, found: dict[str, Any]) -> None:
             for row in found["scores"]
         ],
     )
+
+
+def random_plans(
+    rng: np.random.Generator, contract: GraphContract, intervals: int, count: int
+) -> list[PerturbationPlan]:
+    """Returns plans of random ends and step maps."""
+    shape = (contract.channels, *(size or 1 for size in contract.space))
+    return [
+        PerturbationPlan(
+            start=rng.normal(size=shape).astype(np.float32),
+            end=rng.normal(size=shape).astype(np.float32),
+            step_map=rng.integers(0, intervals + 1, (1, *shape[1:])).astype(step_type(intervals)),
+            intervals=intervals,
+        )
+        for _ in range(count)
+    ]
 
 
 def rates_in_turns(subjects: Mapping[str, Callable[[], int]], turns: int) -> dict[str, Doubles]:

@@ -91,6 +91,10 @@ class CudaDevice:
         """Copies within the device."""
         _checked(driver.cuMemcpyDtoDAsync(into.pointer + offset, source.pointer, nbytes, self.stream), "copying")
 
+    def fill(self, buffer: Buffer, byte: int) -> None:
+        """Sets every byte of a buffer."""
+        _checked(driver.cuMemsetD8Async(buffer.pointer, byte, buffer.nbytes, self.stream), "filling")
+
     def launch(self, what: Launch) -> None:
         """Runs a kernel, compiled on first use."""
         config = LaunchConfig(grid=what.grid, block=what.block)

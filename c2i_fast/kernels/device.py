@@ -42,6 +42,10 @@ class Device(Protocol):
         """Copies within the device."""
         ...
 
+    def fill(self, buffer: Buffer, byte: int) -> None:
+        """Sets every byte of a buffer."""
+        ...
+
     def launch(self, launch: Launch) -> None:
         """Runs a kernel."""
         ...

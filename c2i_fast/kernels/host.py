@@ -75,6 +75,10 @@ class HostDevice:
         """Copies within the device."""
         ctypes.memmove(into.pointer + offset, source.pointer, nbytes)
 
+    def fill(self, buffer: Buffer, byte: int) -> None:
+        """Sets every byte of a buffer."""
+        ctypes.memset(buffer.pointer, byte, buffer.nbytes)
+
     def launch(self, launch: Launch) -> None:
         """Runs a launch to its end."""
         self.launches.append(launch)

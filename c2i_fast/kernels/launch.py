@@ -24,8 +24,15 @@ SCRATCH_WORDS = 4
 class Buffer(Protocol):
     """Bytes on a device."""
 
-    pointer: int
-    nbytes: int
+    @property
+    def pointer(self) -> int:
+        """The address of the first."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """How many."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

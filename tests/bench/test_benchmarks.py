@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,29 @@ def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
     content, notes = run("efficiency", "--quick", "--model", tmp_path / "absent.onnx")
     assert "absent.onnx is not there" in content["rows"][0]["skipped"]
     assert "skipped given" in notes
+
+
+@pytest.mark.slow
+def test_gpu_on_the_host_checks_then_times():
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    if shutil.which("g++") is None:
+        pytest.skip("no g++ to compile the kernels with")
+    options = ("--device", "host", "--quick", "--no-peers", "--case", "mobilenet", "--engine", "torch:fp32")
+    content, table = run("gpu", *options, "--threads", "2")
+    assert "masks and ranks are right" in table
+    assert {"memset", "mask_select", "rung 1", "rung 2", "rung 3"} == set(content["kernels"]["gb_per_s"])
+    assert content["kernels"]["bytes_of_torch_chain_over_ours"] >= 15
+    assert [row["shape"] for row in content["rows"]] == ["225 points", "33 points", "awkward"]
+    for row in content["rows"]:
+        assert row["max_abs_dscore"] <= 1e-6
+        assert 0 < row["sent_over_masked"] < 1
+
+
+def test_gpu_without_one_says_so_in_one_line():
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--quick", "--case", "mobilenet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
+    if done.returncode == 0:
+        pytest.skip("there is a GPU here")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.splitlines()) == 1
