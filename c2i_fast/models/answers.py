@@ -71,5 +71,6 @@ def refuse_mixing(alone: NDArray[Any], together: NDArray[Any], name: str) -> Non
     """
     if difference(alone, together[:1]) > MIXING_TOLERANCE:
         raise ContractError(
-            f"{name}: an image's scores change with the other images of its batch; export the network in eval mode"
+            f"{name}: an image's scores change with the other images of its batch, or its place among them; "
+            "export the network in eval mode"
         )

@@ -110,6 +110,13 @@ def tied_to_its_batch(batch: int) -> Graph:
     return graph.add("Add", graph.weight(weights((batch, CLASSES), 9)), to="scores")
 
 
+def bound_to_its_batch(batch: int) -> Graph:
+    """Every image is answered alike, but a constant shape deep inside allows one batch only."""
+    graph = Graph(13, (batch, 3, 8, 8))
+    graph.add("Reshape", graph.weight(np.array([batch // 2, 2, 3, 8, 8])), to="halves")
+    return graph.add("Reshape", graph.weight(np.array([batch, 3, 8, 8])), to="whole").classifier()
+
+
 def two_inputs() -> Graph:
     graph = simple()
     graph.inputs.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["N", CLASSES]))

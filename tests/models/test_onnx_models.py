@@ -89,13 +89,19 @@ def test_a_fixed_batch_is_freed_reshapes_included(batch):
 
 
 def test_a_batch_that_cannot_be_freed_stays_and_is_said():
-    graph = graphs.tied_to_its_batch(4)
+    graph = graphs.bound_to_its_batch(4)
     classifier = load_classifier(graph.bytes())
     assert classifier.contract.batch == 4
     assert "batches of 4" in classifier.notes[-1]
     assert list(classifier.backbone().graph.inputs[0].shape) == [4, 3, 8, 8]
     batch = graphs.images(4)
     np.testing.assert_array_equal(graphs.answers(classifier.backbone(), batch), graphs.answers(graph.model(), batch))
+
+
+def test_a_batch_whose_rows_answer_differently_is_refused():
+    """Masked images are packed in any order: their scores would depend on it."""
+    with pytest.raises(ContractError, match="scores change with the other images of its batch"):
+        load_classifier(graphs.tied_to_its_batch(4).bytes())
 
 
 def test_two_inputs_are_named_and_refused():
