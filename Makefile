@@ -21,10 +21,15 @@ $(STAMPS)/all: $(STAMPS)/pip pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
+# TensorRT's own Python bindings, 10 and 11, against which its back end is checked without a GPU.
+$(STAMPS)/tensorrt: $(STAMPS)/all tests/fetch_tensorrt_bindings.py
+	$(BIN)/python tests/fetch_tensorrt_bindings.py
+	touch $@
+
 demo: $(STAMPS)/demo
 	$(BIN)/c2i-fast demo --out demo --force
 
-test: lint types
+test: lint types $(STAMPS)/tensorrt
 	$(BIN)/python -m pytest -q -m "not slow"
 	$(BIN)/python -m pytest -q -m slow
 

@@ -259,8 +259,10 @@ def scoring(name: str, device: Any, options: argparse.Namespace) -> Iterator[dic
     for spec in options.engine or ENGINES:
         engine_name, _, precision = spec.partition(":")
         row: dict[str, Any] = {"network": MODELS[name], "engine": spec}
+        batches = (2, 4) if options.quick else BATCHES
+        largest = batches[-1]
         try:
-            config = EngineConfig(engine=engine_name, precision=precision, device="cuda", batch_size=8)  # type: ignore[arg-type]
+            config = EngineConfig(engine=engine_name, precision=precision, device="cuda", batch_size=largest)  # type: ignore[arg-type]
             engine = open_engine(classifier, config, device)
             passes = CudaPasses(device, engine, contract, common.say)
             _, found = scored(passes, contract, small, seed=7)
@@ -268,7 +270,7 @@ def scoring(name: str, device: Any, options: argparse.Namespace) -> Iterator[dic
             if not row["max_abs_dscore"] <= TOLERANCE[precision]:
                 raise common.SkipError(f"scores differ from the CPU's by {row['max_abs_dscore']:.1e}: not timed")
             raw = {}
-            for batch in (2, 4) if options.quick else BATCHES:
+            for batch in batches:
                 engine.resize(batch)
                 raw[batch] = batch * per_second(device, partial(engine.run, 0), options.seconds)
             best = max(raw, key=lambda batch: raw[batch])

@@ -90,7 +90,7 @@ def score(
         ids: one distinct name an image; by default its number.
         preprocessing: of a bare model: (pixel − mean) / std; a fused file has its own.
         engine: `auto`, `onnxruntime`, `openvino` or `torch`.
-        precision: `fp32`, or `bf16` where the engine has it; not corrected here, as the command does.
+        precision: `fp32`, or `bf16`, `fp16` or `int8` where the engine has it; not corrected here, as the command does.
         threads: of the engine; by default all cores.
         batch_size: masked images in one engine batch.
 
@@ -135,12 +135,15 @@ def _run(
     first: Floats,
 ) -> Scores:
     """Opens the engine and scores; only the rows are kept."""
-    from c2i_fast.export.open import GraphOpener
-    from c2i_fast.perturb.passes import GraphPasses
+    from c2i_fast.export.open import open_passes
+    from c2i_fast.export.precision import CALIBRATION_IMAGES, converted_for
+    from c2i_fast.perturb.passes import check_shapes
+    from c2i_fast.results.estimate import calibration_images
 
-    passes = GraphPasses(GraphOpener(classifier, choice.config), classifier.contract, choice.config.batch_size)
-    passes.check_shapes([first])
+    check_shapes(classifier.contract, [first])
     clock = time.perf_counter()
+    ready = converted_for(classifier, choice.config, calibration_images(source, CALIBRATION_IMAGES, 0))
+    passes = open_passes(ready, choice.config)
     passes.warm_up(task.protocols)
     built = time.perf_counter()
     rows: list[Score] = []

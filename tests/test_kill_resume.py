@@ -248,11 +248,12 @@ def test_a_full_disk_stops_every_other_writer_in_one_line_and_leaves_no_half_fil
     assert [path.name for path in place.iterdir()] == ["filler"]
 
 
-@pytest.mark.parametrize("full_at", [3, 6, 9])
-def test_the_fp32_subset_of_a_low_precision_run_goes_on_too(inputs, tmp_path, monkeypatch, full_at):
+@pytest.mark.parametrize(("precision", "full_at"), [("bf16", 3), ("bf16", 6), ("bf16", 9), ("int8", 3), ("int8", 9)])
+def test_the_fp32_subset_of_a_low_precision_run_goes_on_too(inputs, tmp_path, monkeypatch, precision, full_at):
+    """In int8 the network is quantised again, on the same images."""
     pytest.importorskip("openvino")
     low = tuple(part for part in inputs if part != "--keep-logits")
-    low += ("--limit", "7", "--precision", "bf16", "--fp32-images", "4", "--allow-drift")
+    low += ("--limit", "7", "--precision", precision, "--fp32-images", "4", "--allow-drift")
     done(*low, "--out", tmp_path / "whole")
     written, write = [], pq.write_table
 

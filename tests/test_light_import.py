@@ -20,14 +20,17 @@ HEAVY = ("scipy", "sklearn", "onnx", "onnx_ir", "pyarrow", "PIL", "torch", "onnx
 ENGINES = ("torch", "onnxruntime", "openvino", "pyarrow", "sklearn")
 OPTIONAL = (
     *("torch", "onnxruntime", "openvino", "captum", "pytorch_grad_cam", "timm", "torchvision"),
-    *("matplotlib", "jinja2", "safetensors", "onnxscript"),
+    *("matplotlib", "jinja2", "safetensors", "onnxscript", "cuda", "tensorrt"),
 )
 # Modules that are about an optional package say so when they are imported; all others must import without any.
 ABOUT = {
     "c2i_fast.engines.onnxruntime": "cpu",
     "c2i_fast.engines.openvino": "cpu",
     "c2i_fast.engines.torch": "torch",
+    "c2i_fast.engines.torch_cuda": "torch",
+    "c2i_fast.kernels.cuda": "cuda",
 }
+PACKAGES = {"torch_cuda": "torch", "cuda": "cuda-core"}
 WITHOUT = f"""
 import importlib.machinery, sys
 
@@ -119,7 +122,8 @@ print(json.dumps(failed))
     )
     assert set(failed) == set(ABOUT)
     for module, extra in ABOUT.items():
-        package = module.rpartition(".")[2]
+        last = module.rpartition(".")[2]
+        package = PACKAGES.get(last, last)
         assert failed[module] == f"{package} is not installed; install it with: pip install 'c2i-fast[{extra}]'"
 
 
@@ -193,6 +197,8 @@ def test_what_is_missing_is_said_with_its_install_line(files):
         "score @net.onnx --images @val.npz --maps @noise.npz --out @new": "onnxruntime cpu",
         "score @net.onnx --images @val.npz --maps @noise.npz --engine openvino --out @new": "openvino cpu",
         "score @net.onnx --images @val.npz --maps @noise.npz --precision bf16 --out @new": "openvino cpu",
+        "score @net.onnx --images @val.npz --maps @noise.npz --precision fp16 --out @new": "onnxruntime cpu",
+        "export @net.onnx --precision fp16 --out @new.onnx": "onnxruntime cpu",
         "score @net.onnx --images @val.npz --maps @noise.npz --engine torch --out @new": "torch torch",
         "explain @net.onnx --images @val.npz --method rise --out @new": "onnxruntime cpu",
         "calibrate @net.onnx --images @val.npz --out @new.json": "onnxruntime cpu",

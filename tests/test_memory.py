@@ -468,7 +468,7 @@ def test_a_batch_of_nothing_is_an_input_error(batch_size):
     [
         ({"engine": "tpu"}, UsageError, "no engine 'tpu'"),
         ({"engine": "torch"}, InputError, "torch engine runs torch models"),
-        ({"precision": "int8"}, C2IError, "int8"),
+        ({"precision": "fp8"}, UsageError, "no precision 'fp8'; known: fp32, bf16, fp16, int8"),
         ({"metrics": ("deletionn",)}, InputError, "no metric"),
         ({"preset": "x"}, InputError, "no preset"),
         ({"readouts": ("softmax",)}, InputError, "no read-out"),

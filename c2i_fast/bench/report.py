@@ -99,7 +99,8 @@ def notes(reports: Sequence[BenchReport]) -> list[str]:
             used = report.environment["precision_used"]
             said.append(f"{report.engine} was asked for {report.precision}, but its answers are {used}")
         if report.precision != "fp32" and report.parity.max_abs_dprob > 0.1:
-            said.append(f"{report.engine} {report.precision}: max |Δp| {report.parity.max_abs_dprob:.2f} to fp32")
+            off, reference = report.parity.max_abs_dprob, report.parity.reference
+            said.append(f"{report.engine} {report.precision}: max |Δp| {off:.2f} to {reference}")
     chosen = recommend(reports)
     if len(reports) > 1:
         said.append(f"fastest at scoring: --engine {chosen.engine}")

@@ -22,6 +22,7 @@ from c2i_fast.bench.timing import Clock, TimingRules, neighbours, take_turns
 from c2i_fast.calibration.spec import calibrator_from_spec
 from c2i_fast.engines.select import EngineChoice, installed
 from c2i_fast.export.open import GraphOpener
+from c2i_fast.export.precision import CALIBRATION_IMAGES, converted_for
 from c2i_fast.export.verify import plain_engine
 from c2i_fast.models.classifier import Classifier
 from c2i_fast.perturb.passes import GraphPasses, ReferencePasses
@@ -86,7 +87,9 @@ def run_bench(
 
 def _opened(classifier: Classifier, config: EngineConfig) -> _Subject:
     contract = classifier.contract
-    passes = GraphPasses(GraphOpener(classifier, config), contract, config.batch_size)
+    # The benchmark has no pictures: int8 takes its ranges from images like those that it times.
+    ready = converted_for(classifier, config, smooth_noise(CALIBRATION_IMAGES, image_shape(contract), seed=4))
+    passes = GraphPasses(GraphOpener(ready, config), ready.contract, config.batch_size)
     passes.warm_up(scoring_task(contract, None).protocols)
     return _Subject(name=f"{config.engine} {config.precision}", config=config, passes=passes)
 
@@ -106,8 +109,10 @@ def _parity(classifier: Classifier, subject: _Subject, say: Say) -> Parity:
         list(smooth_noise(IMAGES, (1, *shape[1:]), seed=3)[:, 0]),
         scoring_task(contract, None).protocols,
         precision=config.precision,
-        reference_name=f"{exact.engine} fp32",
+        reference_name=f"{exact.engine} {contract.precision}",
     )
+    if contract.precision != "fp32":  # the file's own: there is no fp32 of it, and no equality to conclude from
+        found = replace(found, precision_used=contract.precision)
     say(f"parity {subject.name}: max |Δp| {found.max_abs_dprob:.1e} on {found.passes} masked images")
     return found
 

@@ -14,7 +14,8 @@ from c2i_fast.types import Floats
 
 
 class _Passes(Protocol):
-    batch: int
+    @property
+    def batch(self) -> int: ...
 
     def direct(self, images: Sequence[Floats]) -> Floats: ...
 

@@ -25,7 +25,7 @@ class BenchOptions:
         list[str] | None,
         typer.Option(help="auto (default), onnxruntime, openvino or torch; repeat it to compare engines in turns."),
     ] = None
-    precision: Annotated[str | None, typer.Option(help="fp32 (default), or bf16.")] = None
+    precision: Annotated[str | None, typer.Option(help="fp32 (default), bf16, fp16 or int8.")] = None
     duration: Annotated[float, typer.Option(min=0.01, help="Seconds that each timing takes at least.")] = 3.0
     batch_size: Annotated[int | None, typer.Option(min=1, help="Masked images in one batch of scoring.")] = None
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the engine; default all cores.")] = None

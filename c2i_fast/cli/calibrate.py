@@ -17,6 +17,7 @@ from c2i_fast.cli.options import (
     TalkOptions,
     Workers,
     choice,
+    converted,
     flattened,
     open_source,
 )
@@ -101,15 +102,15 @@ def _forward(
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Returns the logits and labels of a source, and what to remember of where they came from."""
     from c2i_fast.calibration.collect import collect_logits
-    from c2i_fast.export.open import GraphOpener
-    from c2i_fast.perturb.passes import GraphPasses
+    from c2i_fast.export.open import open_passes
 
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
     classifier = model.load(say, seed)
     source = open_source(images, classifier, say, limit)
     chosen = engine.choose(classifier)
-    passes = GraphPasses(GraphOpener(classifier, chosen.config), classifier.contract, chosen.config.batch_size)
+    ready = converted(classifier, chosen, source, seed)
+    passes = open_passes(ready, chosen.config, say)
     with progress(talk, "calibrate", len(source)) as advance:
         logits, labels, skipped = collect_logits(
             source,

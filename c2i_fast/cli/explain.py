@@ -19,6 +19,7 @@ from c2i_fast.cli.options import (
     Target,
     Workers,
     choice,
+    converted,
     flattened,
     open_source,
 )
@@ -72,7 +73,7 @@ def explain(
     source = open_source(images, classifier, say, limit)
     check_targets(rule, source, classifier.contract.classes)
     options = _options(method, masks=masks, grid=grid, keep=keep, layer=layer)
-    chosen, passes, runs = _prepare(classifier, engine, method, options, seed, say)
+    chosen, passes, runs = _prepare(classifier, source, engine, method, options, seed, say)
     if force:
         clear_maps(out)
     settings = {
@@ -111,14 +112,13 @@ def _options(methods: list[str], **flags: Any) -> dict[str, Any]:
 
 
 def _prepare(
-    classifier: Any, engine: EngineOptions, names: list[str], options: dict[str, Any], seed: int, say: Any
+    classifier: Any, source: Any, engine: EngineOptions, names: list[str], options: dict[str, Any], seed: int, say: Any
 ) -> Any:
     """Returns the engine and the passes (None where no method needs a target), and the methods."""
     from c2i_fast.attribution import METHODS
     from c2i_fast.attribution.base import Context
     from c2i_fast.attribution.run import build_methods
-    from c2i_fast.export.open import GraphOpener
-    from c2i_fast.perturb.passes import GraphPasses
+    from c2i_fast.export.open import open_passes
 
     needs = {name: METHODS[name].needs for name in names}
     lost = [name for name, need in needs.items() if need == "torch"]
@@ -131,7 +131,8 @@ def _prepare(
     else:
         chosen = engine.choose(classifier)
         say(f"engine: {chosen.config.engine} {chosen.config.precision} ({chosen.reason})")
-        passes = GraphPasses(GraphOpener(classifier, chosen.config), classifier.contract, chosen.config.batch_size)
+        ready = converted(classifier, chosen, source, seed)
+        passes = open_passes(ready, chosen.config, say)
     context = Context(
         passes=passes, module=classifier.module, preprocessing=classifier.contract.preprocessing, seed=seed
     )

@@ -43,11 +43,19 @@ def rows_of(what: str) -> list[tuple[str, str]]:
         return [(path.stem, _recipe_line(load_recipe(path))) for path in sorted(folder.glob("*.toml"))]
     registry = _registry(what)
     lines = [(name, registry.summary(name)) for name in registry]
-    if what != "engines":
-        return lines
-    from c2i_fast.engines.select import installed
+    return lines if what != "engines" else _engines(dict(lines))
 
-    return [(name, f"{line}; {'installed' if installed(name) else 'not installed'}") for name, line in lines]
+
+def _engines(summaries: dict[str, str]) -> list[tuple[str, str]]:
+    """Returns every engine on every device, with where it has been executed: a claim nobody tried is marked as one."""
+    from c2i_fast.engines.select import EXECUTED, PRECISIONS, installed
+
+    there = {True: "installed", False: "not installed"}
+    rows = [(name, f"{line}; {EXECUTED['cpu']}; {there[installed(name)]}") for name, line in summaries.items()]
+    for name, precisions in PRECISIONS["cuda"].items():
+        line = f"on an NVIDIA GPU, {', '.join(precisions)}; {EXECUTED['cuda']}; {there[installed(name)]}"
+        rows.append((f"{name} --device cuda", line))
+    return rows
 
 
 def _recipe_line(preprocessing: Preprocessing) -> str:

@@ -99,11 +99,11 @@ class ModelOptions:
 class EngineOptions:
     """What runs the graph. None means: the default, or on --resume what the run was begun with."""
 
-    engine: Annotated[str | None, typer.Option(help="auto (default), onnxruntime, openvino or torch.")] = None
-    precision: Annotated[str | None, typer.Option(help="fp32 (default), or bf16: an estimate of the fp32 answer.")] = (
-        None
-    )
-    device: Annotated[str | None, typer.Option(help="auto (default) or cpu.")] = None
+    engine: Annotated[str | None, typer.Option(help="auto (default), onnxruntime, openvino, torch or tensorrt.")] = None
+    precision: Annotated[
+        str | None, typer.Option(help="fp32 (default), or bf16, fp16 or int8: an estimate of the fp32 answer.")
+    ] = None
+    device: Annotated[str | None, typer.Option(help="cpu (default), or cuda: an NVIDIA GPU.")] = None
     batch_size: Annotated[int | None, typer.Option(min=1, max=4096, help="Masked images in one engine batch.")] = None
     threads: Annotated[int | None, typer.Option(min=1, max=1024, help="Threads of the engine; default all cores.")] = (
         None
@@ -111,12 +111,11 @@ class EngineOptions:
 
     def choose(self, classifier: Classifier) -> EngineChoice:
         """Returns the engine's configuration and why it was taken."""
-        from c2i_fast.engines.select import PRECISIONS
+        from c2i_fast.engines.select import ALL_PRECISIONS
         from c2i_fast.export.open import engine_for
 
         precision = self.precision or "fp32"
-        known = dict.fromkeys(p for all_ in PRECISIONS.values() for p in all_)
-        choice("--precision", precision, tuple(known))
+        choice("--precision", precision, ALL_PRECISIONS)
         return engine_for(
             classifier,
             self.engine or "auto",
@@ -160,6 +159,14 @@ def open_source(images: str, classifier: Classifier, say: Callable[[str], None],
     for note in source.notes:
         say(note)
     return source
+
+
+def converted(classifier: Classifier, chosen: EngineChoice, source: ImageSource, seed: int) -> Classifier:
+    """Returns the classifier in the precision that was chosen; int8 is calibrated on some of the source's images."""
+    from c2i_fast.export.precision import CALIBRATION_IMAGES, converted_for
+    from c2i_fast.results.estimate import calibration_images
+
+    return converted_for(classifier, chosen.config, calibration_images(source, CALIBRATION_IMAGES, seed))
 
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:

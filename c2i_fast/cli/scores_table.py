@@ -27,16 +27,18 @@ def show_scores(outcome: Outcome) -> None:
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")
     if outcome.estimate:
-        from c2i_fast.results.estimate import worst_drift
+        from c2i_fast.results.estimate import EXPECTED_SHARE, worst_drift
 
         e = outcome.estimate
         print(f"fp32 subset: {e.images} images, {e.run:,} passes, {e.seconds:.1f} s apart")
         drift = worst_drift(outcome.low, outcome.full)
         if drift:
             method, metric, _, readout = drift.cell
+            precision = outcome.engine.config.precision
             print(
                 f"largest shift, taken back by the correction: {interval(drift.change.mean, drift.change.ci95)} "
-                f"({method}, {metric}, {readout}), {drift.share:.1%} of the spread between images"
+                f"({method}, {metric}, {readout}), {drift.share:.1%} of the spread between images "
+                f"(in {precision} up to {EXPECTED_SHARE[precision]:.0%} is usual)"
             )
     print(f"wrote {outcome.run.path}")
 

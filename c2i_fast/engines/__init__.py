@@ -10,6 +10,8 @@ from c2i_fast.types import EngineConfig, Session
 
 # An engine opens a graph: ONNX bytes or a path for the ONNX engines, an nn.Module for torch.
 ENGINES: Registry[Callable[[Any, EngineConfig], Session]] = Registry("engine")
-ENGINES.add_lazy("onnxruntime", "c2i_fast.engines.onnxruntime:OnnxRuntimeSession", "ONNX Runtime, CPU, fp32")
-ENGINES.add_lazy("openvino", "c2i_fast.engines.openvino:OpenVinoSession", "OpenVINO, CPU, fp32 and bf16")
+ENGINES.add_lazy(
+    "onnxruntime", "c2i_fast.engines.onnxruntime:OnnxRuntimeSession", "ONNX Runtime, CPU, fp32, fp16 and int8"
+)
+ENGINES.add_lazy("openvino", "c2i_fast.engines.openvino:OpenVinoSession", "OpenVINO, CPU, fp32, bf16 and int8")
 ENGINES.add_lazy("torch", "c2i_fast.engines.torch:TorchSession", "PyTorch, CPU, fp32: the reference for torch models")

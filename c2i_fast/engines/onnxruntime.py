@@ -32,7 +32,7 @@ class OnnxRuntimeSession:
         try:
             self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's exceptions share no base below Exception
-            raise EngineError(f"onnxruntime {ort.__version__} cannot open the graph: {_first_line(error)}") from error
+            raise EngineError(f"onnxruntime {ort.__version__} cannot open the graph: {first_line(error)}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, feeds: Feeds) -> dict[str, Floats]:
@@ -40,9 +40,10 @@ class OnnxRuntimeSession:
         try:
             answers = self._session.run(self._outputs, dict(feeds))
         except Exception as error:
-            raise EngineError(f"onnxruntime refused to run: {_first_line(error)}") from error
+            raise EngineError(f"onnxruntime refused to run: {first_line(error)}") from error
         return dict(zip(self._outputs, answers, strict=True))
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Returns what an error says first: onnxruntime's go on for pages."""
     return str(error).strip().splitlines()[0][:300]

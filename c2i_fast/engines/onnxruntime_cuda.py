@@ -33,7 +33,9 @@ class OnnxRuntimeCudaEngine:
     storage = Storage()
 
     def __init__(self, graph: bytes | Path, contract: GraphContract, config: EngineConfig, device: CudaDevice) -> None:
-        from c2i_fast.engines.onnxruntime import first_line, ort
+        import onnxruntime as ort
+
+        from c2i_fast.engines.onnxruntime import first_line
 
         if PROVIDER not in ort.get_available_providers():
             raise EngineError(

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in fp32 or, by name, bf16."""
+"""OpenVINO on the CPU, in fp32 or, by name, bf16 or int8."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ except ImportError as error:
     raise MissingDependencyError("openvino", "cpu") from error
 
 # Named always: left alone, OpenVINO takes bf16 on a CPU that is fast at it, whatever the graph says.
-HINTS = {"fp32": "f32", "bf16": "bf16"}
+# In an int8 graph the hint is about what lies outside of its Q/DQ pairs.
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 SHAPES_KEPT = 4
 
 
@@ -22,12 +23,12 @@ class OpenVinoSession:
     """An ONNX graph compiled by OpenVINO, once for each set of input shapes it meets (static shapes run faster).
 
     Raises:
-        EngineError: The graph cannot be read or compiled, or the precision is not one of fp32 and bf16.
+        EngineError: The graph cannot be read or compiled, or the precision is not one of fp32, bf16 and int8.
     """
 
     def __init__(self, graph: bytes | Path, config: EngineConfig) -> None:
         if config.precision not in HINTS:
-            raise EngineError(f"openvino runs fp32 and bf16 here, not {config.precision}")
+            raise EngineError(f"openvino runs fp32, bf16 and int8 here, not {config.precision}")
         self.config = config
         self._core = ov.Core()
         self._compiled: dict[tuple[tuple[str, tuple[int, ...]], ...], Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,9 +63,9 @@ class TorchCudaEngine:
         self._place = torch.device("cuda", device.index)
         image = len(contract.space) == 2
         self._format = torch.channels_last if image else torch.contiguous_format
-        self._module = module.to(self._place, self._type)
+        self._module = deepcopy(module).to(self._place, self._type)  # the caller's weights stay as they are
         if image:
-            self._module = self._module.to(memory_format=self._format)  # type: ignore[call-overload]
+            self._module = self._module.to(memory_format=self._format)
         self._stream = torch.cuda.ExternalStream(device.stream, self._place)  # type: ignore[no-untyped-call]
         self.storage = Storage(
             type=config.precision, layout="NHWC" if image else "NCHW", preprocessing=contract.preprocessing

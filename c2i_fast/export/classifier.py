@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2i_fast.errors import C2IError
+from c2i_fast.errors import C2IError, UsageError
 from c2i_fast.export.graphs import fused_graph, scorer_graph
+from c2i_fast.export.precision import at_precision
 from c2i_fast.export.save import save_graph
 from c2i_fast.export.verify import Verification, verify_fused, verify_scorer
 from c2i_fast.results.files import claim_output
-from c2i_fast.types import GraphContract
+from c2i_fast.types import Floats, GraphContract, Precision
 
 if TYPE_CHECKING:
     from c2i_fast.calibration.interface import GraphCalibrator
@@ -43,6 +45,9 @@ def export_classifier(
     out: Path,
     *,
     calibrator: GraphCalibrator | None = None,
+    precision: Precision = "fp32",
+    images: Iterable[Floats] = (),
+    symmetric: bool = False,
     scorer: bool = False,
     force: bool = False,
 ) -> ExportReport:
@@ -52,29 +57,36 @@ def export_classifier(
         classifier: from `load_classifier`.
         out: `model.onnx`; the scorer becomes `model.scorer.onnx`.
         calibrator: a fitted one; without it the probabilities are the raw softmax.
+        precision: `fp32`, `fp16` or `int8` for the network; a file that is in one of the latter already stays in it.
+        images: what int8 is calibrated on; see `at_precision`.
+        symmetric: int8 as TensorRT takes it; see `at_precision`.
         scorer: also write the graph that makes its own masks (uint8 step maps).
         force: replace existing files.
 
     Raises:
-        InputError: A file exists, or nothing can be written there.
+        UsageError: bf16, which no file is in.
+        InputError: A file exists, nothing can be written there, or the network cannot be brought to the precision.
         ContractError: The written graph does not answer as the classifier does; no file is left.
     """
     from c2i_fast.calibration.spec import calibrator_spec
 
+    check_format(precision)
     scorer_path = out.with_suffix(".scorer.onnx")
     for path in (out, scorer_path) if scorer else (out,):
         claim_output(path, force=force)
     spec = calibrator_spec(calibrator) if calibrator else None
-    contract = replace(classifier.contract, calibrator=spec, opset=classifier.backbone().opset_imports[""])
+    shown = list(images)
+    ready = at_precision(classifier, precision, shown, symmetric=symmetric)
+    contract = replace(ready.contract, calibrator=spec, opset=ready.backbone().opset_imports[""])
     verified: list[Verification] = []
     save_graph(
-        fused_graph(classifier.backbone(), contract, calibrator),
+        fused_graph(ready.backbone(), contract, calibrator),
         out,
         contract,
-        check=lambda path: verified.append(verify_fused(path, classifier, calibrator)),
+        check=lambda path: verified.append(_verified(path, classifier, calibrator, contract, shown)),
     )
     if scorer:
-        graph = scorer_graph(classifier.backbone(), contract, calibrator)
+        graph = scorer_graph(ready.backbone(), contract, calibrator)
         noted = replace(contract, step_map_dtype="uint8")
         try:
             save_graph(graph, scorer_path, noted, check=lambda path: _check_scorer(path, out, noted))
@@ -83,6 +95,24 @@ def export_classifier(
                 path.unlink(missing_ok=True)
             raise
     return ExportReport(path=out, contract=contract, verify=verified[0], scorer=scorer_path if scorer else None)
+
+
+def check_format(precision: str) -> None:
+    """Raises a `UsageError` for bf16, which is computed in and not stored in."""
+    if precision == "bf16":
+        raise UsageError(
+            "bf16 is no file format here: CPU runtimes of ONNX lack it; export fp32 and use score --precision bf16"
+        )
+
+
+def _verified(
+    path: Path,
+    classifier: Classifier,
+    calibrator: GraphCalibrator | None,
+    contract: GraphContract,
+    images: Sequence[Floats],
+) -> Verification:
+    return verify_fused(path, classifier, calibrator, precision=contract.precision, images=images)
 
 
 def _check_scorer(path: Path, fused: Path, contract: GraphContract) -> None:

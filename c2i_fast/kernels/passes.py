@@ -32,6 +32,7 @@ from c2i_fast.kernels.launch import (
 )
 from c2i_fast.kernels.reading import Reading
 from c2i_fast.kernels.storage import Storage
+from c2i_fast.perturb.passes import check_shapes
 from c2i_fast.types import CurveProtocol, Floats, GraphContract, Ints, PerturbationPlan
 
 BLOCK_PASSES = 4096
@@ -86,7 +87,7 @@ class CudaPasses:
 
     def select(self, plans: Sequence[PerturbationPlan], work: Ints, read: Reading | None = None) -> Floats:
         """Returns logits (P, K), or the read-outs (P, R); see `MaskedPasses`."""
-        self._check([plan.start for plan in plans])
+        check_shapes(self.contract, [plan.start for plan in plans])
         used = [plans[p] for p in np.unique(work[:, 0])]
         heights = max((len(plan.step_map) for plan in used), default=1)
         kind = STEP_TYPES[max((STEP_TYPES.index(plan.step_map.dtype.name) for plan in used), default=0)]
@@ -120,7 +121,7 @@ class CudaPasses:
         read: Reading | None = None,
     ) -> Floats:
         """Returns logits (P, K), or the read-outs (P, R); see `MaskedPasses`."""
-        self._check([plan.start for plan in plans])
+        check_shapes(self.contract, [plan.start for plan in plans])
         whole = Storage(preprocessing=self.engine.storage.preprocessing)
         space = plans[0].start.shape[1:]
         if len(axes) == 1:  # a signal is an image of height 1
@@ -154,7 +155,7 @@ class CudaPasses:
 
     def direct(self, images: Sequence[Floats]) -> Floats:
         """Returns logits (N, K) of the images themselves."""
-        self._check(images)
+        check_shapes(self.contract, images)
         answer = np.empty((len(images), self.contract.classes), np.float32)
         first = 0
         while first < len(images):
@@ -314,11 +315,3 @@ class CudaPasses:
         self._arena.clear()
         self.engine.resize(self.batch // 2)
         self._say(f"{error}; going on with batches of {self.batch}")
-
-    def _check(self, images: Sequence[Floats]) -> None:
-        wanted = (self.contract.channels, *self.contract.space)
-        for image in images:
-            fits = image.ndim == len(wanted) and all(w in (None, s) for w, s in zip(wanted, image.shape, strict=True))
-            if not fits:
-                shown = ", ".join("any" if w is None else str(w) for w in wanted)
-                raise InputError(f"the model takes images of shape ({shown}), got {image.shape}; see --size")

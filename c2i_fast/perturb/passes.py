@@ -48,13 +48,7 @@ class ReferencePasses:
 
     def check_shapes(self, images: Sequence[Floats]) -> None:
         """Raises an `InputError` unless every image has the shape the classifier takes."""
-        wanted = (self.contract.channels, *self.contract.space)
-        for image in images:
-            if len(image.shape) != len(wanted) or any(
-                w not in (None, s) for w, s in zip(wanted, image.shape, strict=True)
-            ):
-                shown = ", ".join("any" if w is None else str(w) for w in wanted)
-                raise InputError(f"the model takes images of shape ({shown}), got {image.shape}; see --size")
+        check_shapes(self.contract, images)
 
     def _run(self, images: object, total: int) -> Floats:
         iterator = iter(images)  # type: ignore[call-overload]
@@ -116,6 +110,15 @@ class GraphPasses(ReferencePasses):
             logits[rectangle.cells[real]] = session.run(feeds)["logits"][real]
             self.on_passes(int(real.sum()))
         return logits
+
+
+def check_shapes(contract: GraphContract, images: Sequence[Floats]) -> None:
+    """Raises an `InputError` unless every image (C, *space) has the shape that the contract promises."""
+    wanted = (contract.channels, *contract.space)
+    for image in images:
+        if len(image.shape) != len(wanted) or any(w not in (None, s) for w, s in zip(wanted, image.shape, strict=True)):
+            shown = ", ".join("any" if w is None else str(w) for w in wanted)
+            raise InputError(f"the model takes images of shape ({shown}), got {image.shape}; see --size")
 
 
 def spread(grid: Floats, axes: Sequence[Floats]) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from c2i_fast.data.source import ImageSource
+from c2i_fast.data.source import Image, ImageSource
 from c2i_fast.errors import ContractError
 from c2i_fast.reliability.intervals import Estimate, paired
 from c2i_fast.results.summary import Cell, aligned
@@ -18,6 +18,9 @@ from c2i_fast.types import Floats
 
 FP32 = "fp32"
 """The prefix of the subset's part files."""
+
+EXPECTED_SHARE = {"bf16": 0.01, "fp16": 0.01, "int8": 0.05}
+"""How far a mean usually moves in that precision, as a share of the spread between images."""
 
 
 def subset(ids: Sequence[str], size: int, seed: int) -> frozenset[str]:
@@ -52,6 +55,19 @@ class SubsetSource(ImageSource):
         """Yields what returns the pixels of chosen image `start`, `start + 1`, …."""
         wanted = set(self._places[start:])
         return (load for place, load in enumerate(self._source.loads(0)) if place in wanted)
+
+
+def calibration_images(source: ImageSource, count: int, seed: int) -> Iterator[Floats]:
+    """Yields the pixels of up to `count` random images, in the source's order, for `at_precision`.
+
+    Which ones depends on the seed and the ids alone, so a resumed run calibrates on the same. They are drawn apart from
+    the images that are scored in fp32 too: int8 is at its best where it was calibrated, and the correction should not
+    be. Images that cannot be read are left out; the run that needs them says so.
+    """
+    chosen = subset(source.ids, count, seed + 1)
+    for image in SubsetSource(source, chosen).stream(on_error="skip"):
+        if isinstance(image, Image):
+            yield image.pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,18 +19,25 @@ from c2i_fast.data.maps import check_ids, open_maps
 from c2i_fast.data.source import ImageSource
 from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
-from c2i_fast.export.open import GraphOpener, engine_for
+from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
 from c2i_fast.memory import as_calibrator
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
-from c2i_fast.perturb.passes import GraphPasses
-from c2i_fast.results.estimate import FP32, SubsetSource, check_estimate, subset, worst_drift
+from c2i_fast.results.estimate import (
+    EXPECTED_SHARE,
+    FP32,
+    SubsetSource,
+    calibration_images,
+    check_estimate,
+    subset,
+    worst_drift,
+)
 from c2i_fast.results.files import claim_output, is_empty_folder
 from c2i_fast.results.record import Totals, protocol_entry, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes, model_hash
 from c2i_fast.results.summary import COLUMNS, Cell, SummaryRow, summarise, table_rows, values_by_cell
-from c2i_fast.score import DEFAULT_METRICS, PASSES_PER_PART, ScoreTask, make_protocols
+from c2i_fast.score import DEFAULT_METRICS, PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask, make_protocols
 from c2i_fast.types import EngineConfig
 
 if TYPE_CHECKING:
@@ -45,7 +52,6 @@ DEFAULTS = RunSettings(
     engine="auto",
     precision="fp32",
     device="auto",
-    passes_per_part=PASSES_PER_PART,
     keep_logits=False,
     seed=0,
     fp32_images=64,
@@ -117,6 +123,7 @@ class Outcome:
             drift = worst_drift(self.low, self.full)
             content["estimate"] = {"images": e.images, "passes": e.run, "seconds": e.seconds}
             content["estimate"]["worst_drift"] = drift.to_dict() if drift else None
+            content["estimate"]["expected_share"] = EXPECTED_SHARE[config.precision]
         return content
 
     def check(self) -> None:
@@ -168,7 +175,7 @@ class Scoring:
             if not any(info.images for info in run.infos()):  # it has come to nothing
                 run.withdraw()
             raise
-        estimate = self._score_subset(run, common) if self.engine.config.precision != "fp32" else None
+        estimate = self._score_subset(run, common) if self._estimates else None
         low = values_by_cell(table_rows(run.read(columns=COLUMNS)))
         full = values_by_cell(table_rows(run.read(FP32, COLUMNS))) if estimate else {}
         return Outcome(
@@ -183,9 +190,17 @@ class Scoring:
             estimate=estimate,
         )
 
-    def _open(self, config: EngineConfig) -> GraphPasses:
-        contract = self.classifier.contract
-        passes = GraphPasses(GraphOpener(self.classifier, config), contract, config.batch_size)
+    @property
+    def _estimates(self) -> bool:
+        """Whether there is an fp32 answer to estimate: a file that is itself in low precision has none."""
+        return self.engine.config.precision != "fp32" and self.classifier.contract.precision == "fp32"
+
+    def _open(self, config: EngineConfig) -> OpenedPasses:
+        from c2i_fast.export.precision import CALIBRATION_IMAGES, converted_for
+
+        images = calibration_images(self.source, CALIBRATION_IMAGES, self.settings.seed or 0)
+        classifier = converted_for(self.classifier, config, images)
+        passes = open_passes(classifier, config)
         passes.warm_up(self.task.protocols)
         return passes
 
@@ -203,6 +218,7 @@ class Scoring:
             device=self.engine.config.device,
             threads=self.engine.config.threads,
             batch_size=self.engine.config.batch_size,
+            passes_per_part=self.task.passes_per_part,
             readouts=self.task.readouts,
         )
         return {
@@ -213,6 +229,7 @@ class Scoring:
             "images": len(self.source),
             "settings": stored.to_dict(),
             "engine_reason": self.engine.reason,
+            "precision": self.engine.config.precision,
             "readouts": list(self.task.readouts),
             "protocols": [protocol_entry(protocol) for protocol in self.task.protocols],
             "activation": self.task.activation,
@@ -232,6 +249,7 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     calibrator = as_calibrator(request.calibrator, classifier)
     metrics, protocols = make_protocols(settings.metrics or (), settings.preset or "", settings.overrides or {})
     contract = classifier.contract
+    engine = _engine(settings, classifier)
     check_targets(protocols[0].target, source, contract.classes)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
@@ -248,7 +266,8 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
             for name in (CONTROLS if settings.controls else ())
             if name not in maps
         ),
-        passes_per_part=settings.passes_per_part or PASSES_PER_PART,
+        passes_per_part=settings.passes_per_part
+        or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
     )
     hashes = _hashes(classifier, source, maps, task)
     if request.continues:
@@ -260,7 +279,7 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
         source=source,
         maps=maps,
         task=task,
-        engine=_engine(settings, classifier),
+        engine=engine,
         hashes=hashes,
     )
 

@@ -111,7 +111,7 @@ def test_the_fastest_engine_and_a_better_batch_are_named():
                 "parity": replace(report().parity, max_abs_dprob=0.3),
                 "environment": {"precision_used": "bf16"},
             },
-            "0.30 to fp32",
+            "0.30 to onnxruntime fp32",
         ),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -209,7 +210,9 @@ def test_existing_files_are_replaced_with_force_only(net, cal, tmp_path):
 
 
 def test_a_graph_that_fails_its_check_is_not_written(net, tmp_path, monkeypatch):
-    monkeypatch.setattr("c2i_fast.export.verify.LOGIT_TOLERANCE", -1.0)
+    from c2i_fast.export.verify import BOUNDS
+
+    monkeypatch.setitem(BOUNDS, "fp32", replace(BOUNDS["fp32"], logit=-1.0))
     given = run("export", net, "--out", tmp_path / "fused.onnx", "--quiet")
     assert given.code == 1
     assert "nothing was written" in given.err

@@ -28,6 +28,9 @@ def only(monkeypatch):
         (("torch",), "fp32", True, "torch"),
         (("onnxruntime", "openvino"), "bf16", False, "openvino"),
         (("openvino",), "bf16", True, "openvino"),
+        (("onnxruntime", "openvino", "torch"), "fp16", True, "onnxruntime"),
+        (("onnxruntime", "openvino", "torch"), "int8", True, "openvino"),
+        (("onnxruntime", "torch"), "int8", True, "onnxruntime"),
     ],
 )
 def test_auto_is_a_rule(only, there, precision, has_module, expected):
@@ -44,6 +47,8 @@ def test_auto_is_a_rule(only, there, precision, has_module, expected):
         ((), "fp32", True, "onnxruntime"),
         (("torch",), "fp32", False, "onnxruntime"),
         (("onnxruntime", "torch"), "bf16", True, "openvino"),
+        (("openvino", "torch"), "fp16", True, "onnxruntime"),
+        (("torch",), "int8", True, "onnxruntime"),
     ],
 )
 def test_auto_names_what_to_install_where_nothing_fits(only, there, precision, has_module, missing):
@@ -64,7 +69,12 @@ def test_an_engine_asked_for_by_name_is_taken_or_its_absence_is_an_error(only, e
 
 @pytest.mark.parametrize(
     ("engine", "precision", "others"),
-    [("onnxruntime", "bf16", "openvino has"), ("torch", "bf16", "openvino has"), ("openvino", "int8", "no engine has")],
+    [
+        ("onnxruntime", "bf16", "openvino has, and onnxruntime knows fp32, fp16, int8"),
+        ("torch", "bf16", "openvino has, and torch knows fp32"),
+        ("openvino", "fp16", "onnxruntime has, and openvino knows fp32, bf16, int8"),
+        ("torch", "int8", "onnxruntime and openvino have, and torch knows fp32"),
+    ],
 )
 def test_a_precision_the_engine_lacks_is_an_error_that_says_who_has_it(only, engine, precision, others):
     only("onnxruntime", "openvino", "torch")
@@ -72,12 +82,51 @@ def test_a_precision_the_engine_lacks_is_an_error_that_says_who_has_it(only, eng
         choose_engine(engine, precision=precision, has_module=True)
 
 
+def test_a_precision_that_does_not_exist_is_an_error_that_lists_those_that_do(only):
+    only("onnxruntime", "openvino", "torch")
+    with pytest.raises(UsageError, match="no precision 'fp8'; known: fp32, bf16, fp16, int8"):
+        choose_engine(precision="fp8")
+
+
 def test_unknown_engines_and_devices_are_errors(only):
     only("onnxruntime", "openvino", "torch")
-    with pytest.raises(UsageError, match="no engine 'tpu'; known: auto, onnxruntime, openvino, torch"):
+    with pytest.raises(UsageError, match="no engine 'tpu' for the device cpu; known: auto, onnxruntime, openvino"):
         choose_engine("tpu")
-    with pytest.raises(UsageError, match="device 'cuda' is not supported"):
-        choose_engine("onnxruntime", device="cuda")
+    with pytest.raises(UsageError, match="no engine 'openvino' for the device cuda; known: auto, onnxruntime, tens"):
+        choose_engine("openvino", device="cuda")
+    with pytest.raises(UsageError, match="device 'tpu' is not supported; known: auto, cpu, cuda"):
+        choose_engine("onnxruntime", device="tpu")
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_module", "expected"),
+    [
+        ("fp32", True, "torch"),
+        ("bf16", True, "torch"),
+        ("int8", True, "tensorrt"),
+        ("fp32", False, "onnxruntime"),
+        ("fp16", False, "onnxruntime"),
+    ],
+)
+def test_on_a_gpu_auto_is_another_rule(only, precision, has_module, expected):
+    only("onnxruntime", "openvino", "torch", "tensorrt")
+    config = choose_engine(precision=precision, device="cuda", has_module=has_module).config
+    assert (config.engine, config.device, config.batch_size) == (expected, "cuda", 256)
+
+
+def test_a_gpu_is_only_taken_when_asked_for(only):
+    only("onnxruntime", "openvino", "torch", "tensorrt")
+    assert choose_engine(device="auto", has_module=True).config.device == "cpu"
+
+
+def test_on_a_gpu_what_is_missing_is_named_with_its_extra(only):
+    only()
+    with pytest.raises(MissingDependencyError, match=r"c2i-fast\[gpu\]"):
+        choose_engine(device="cuda")
+    with pytest.raises(MissingDependencyError, match=r"c2i-fast\[tensorrt\]"):
+        choose_engine("tensorrt", device="cuda")
+    with pytest.raises(UsageError, match="bf16 on a GPU is torch's"):
+        choose_engine(device="cuda", precision="bf16")
 
 
 def test_torch_does_not_run_onnx_files(only):

@@ -134,13 +134,15 @@ def test_openvino_computes_in_float32_unless_told_otherwise():
     np.testing.assert_allclose(logits, reference, rtol=0, atol=1e-5 * np.abs(reference).max())
 
 
-def test_openvino_runs_bf16_by_name_and_nothing_else():
+def test_openvino_runs_bf16_by_name_and_no_fp16():
     coarse = session("openvino", precision="bf16").run({"pixels": images(8)})["logits"]
     fine = session("openvino").run({"pixels": images(8)})["logits"]
     assert coarse.dtype == np.float32
     assert np.abs(coarse - fine).max() < 0.05 * np.abs(fine).max()
-    with pytest.raises(EngineError, match="fp32 and bf16 here, not int8"):
-        session("openvino", precision="int8")
+    from c2i_fast.engines.openvino import OpenVinoSession
+
+    with pytest.raises(EngineError, match="fp32, bf16 and int8 here, not fp16"):
+        OpenVinoSession(b"", EngineConfig(engine="openvino", precision="fp16"))
 
 
 # ------------------------------------------------------------------------------------------------ torch
