@@ -235,7 +235,7 @@ def scored(passes: Any, contract: GraphContract, shape: Shape, seed: int) -> tup
     for m in range(shape.methods):
         values = smooth_noise(shape.images, (1, *size[1:]), seed=seed + 1 + m)[:, 0]
         maps |= {f"m{m}": next(iter(memory_maps({f"m{m}": values}, images.ids).values()))}
-    parts = score_stream(images.stream(), maps, passes, task_of(contract, shape.intervals))
+    parts = score_stream(images.stream(), maps, passes, task_of(contract, shape.intervals), keep_logits=False)
     run, values = 0, []
     for part in parts:
         run += sum(len(image.plan.work) for image in part.images)

@@ -148,7 +148,7 @@ def _run(
     built = time.perf_counter()
     rows: list[Score] = []
     requested = run = 0
-    for part in score_stream(source.stream(), sources, passes, task):
+    for part in score_stream(source.stream(), sources, passes, task, keep_logits=False):
         for image in part.images:
             rows += image.scores
             requested += image.plan.requested

@@ -20,10 +20,22 @@ import numpy as np
 from c2i_fast.data.source import Image, Skipped, in_order
 from c2i_fast.metrics.base import METRICS, CurveMetric
 from c2i_fast.metrics.presets import protocol_for
-from c2i_fast.metrics.readout import read
+from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.metrics.target import target_class
 from c2i_fast.perturb.plan import CurveRequest, ImagePlan, plan_image
-from c2i_fast.types import Calibrator, Curve, CurveProtocol, Floats, MaskedPasses, Preprocessing, Score
+from c2i_fast.types import (
+    Calibrator,
+    Curve,
+    CurveProtocol,
+    Doubles,
+    Floats,
+    Ints,
+    MaskedPasses,
+    PerturbationPlan,
+    Preprocessing,
+    ReadingPasses,
+    Score,
+)
 
 if TYPE_CHECKING:
     from c2i_fast.attribution.base import Method
@@ -65,11 +77,15 @@ class ScoreTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredImage:
-    """One image's scores, and the passes they were read from."""
+    """One image's scores, and the passes they were read from.
+
+    Attributes:
+        logits: raw, float32 (P, K); None where they were not asked for and read-outs alone left the device.
+    """
 
     image: Image
     plan: ImagePlan
-    logits: Floats
+    logits: Floats | None
     target: int
     scores: tuple[Score, ...]
 
@@ -94,12 +110,17 @@ def make_protocols(
 
 
 def score_stream(
-    images: Iterable[Image | Skipped], maps: Mapping[str, MapSource], passes: MaskedPasses, task: ScoreTask
+    images: Iterable[Image | Skipped],
+    maps: Mapping[str, MapSource],
+    passes: MaskedPasses,
+    task: ScoreTask,
+    *,
+    keep_logits: bool = True,
 ) -> Generator[ScoredPart]:
     """Yields the scores of a stream of images, part by part, in constant memory.
 
     Planning (decoding, ranking, baselines) runs in threads ahead of the engine. No number depends on how images are
-    grouped, batched or resumed.
+    grouped, batched or resumed. Without `keep_logits` a device that can reads them itself, equal to 1e-6.
 
     Raises:
         InputError: A map is missing or unusable, or an image lacks the label that the target rule asks for.
@@ -107,11 +128,10 @@ def score_stream(
     planned = in_order((partial(_plan, image, maps, task) for image in images), _planning_threads())
     for group in _parts(planned, task.passes_per_part):
         pairs = [(image, plan) for image, plan in group if isinstance(image, Image) and plan is not None]
-        logits = _run(passes, [plan for _, plan in pairs])
         yield ScoredPart(
             first=group[0][0].index,
             next=group[-1][0].index + 1,
-            images=tuple(_score(image, plan, z, task) for (image, plan), z in zip(pairs, logits, strict=True)),
+            images=tuple(_scored(passes, pairs, task, keep_logits)),
             skipped=tuple(image for image, _ in group if isinstance(image, Skipped)),
         )
 
@@ -146,34 +166,61 @@ def _parts(planned: Iterable[Planned], passes_per_part: int) -> Iterator[list[Pl
         yield group
 
 
-def _run(passes: MaskedPasses, plans: Sequence[ImagePlan]) -> list[Floats]:
-    """Runs the passes of several images as one work list; returns each image's logits (P, K)."""
-    if not plans:
-        return []
+def _scored(
+    passes: MaskedPasses, pairs: Sequence[tuple[Image, ImagePlan]], task: ScoreTask, keep_logits: bool
+) -> Iterator[ScoredImage]:
+    """Yields the images of a part with their scores, from logits or from what the device read itself."""
+    if not pairs:
+        return
+    plans, work, ends = _joined([plan for _, plan in pairs])
+    if isinstance(passes, ReadingPasses) and not keep_logits and readable(task.readouts, task.calibrator):
+        yield from _read_on_device(passes, pairs, task)
+        return
+    for (image, plan), logits in zip(pairs, np.split(passes.select(plans, work), ends), strict=True):
+        target = _target(image, logits[plan.clean], task)
+        values = read_all(logits, target, plan.perturbed_fraction, task)
+        scores = image_scores(image.id, plan.curves, values, target, task)
+        yield ScoredImage(image=image, plan=plan, logits=logits, target=target, scores=scores)
+
+
+def _read_on_device(
+    passes: ReadingPasses, pairs: Sequence[tuple[Image, ImagePlan]], task: ScoreTask
+) -> Iterator[ScoredImage]:
+    """The clean passes come first, with their logits: they say whose read-outs all others send."""
+    plans, work, ends = _joined([plan for _, plan in pairs])
+    clean = np.concatenate([[0], ends]) + [plan.clean for _, plan in pairs]
+    logits = passes.select(plans, work[clean])
+    targets = np.array([_target(image, z, task) for (image, _), z in zip(pairs, logits, strict=True)], np.int32)
+    followed = np.repeat(targets, [len(plan.work) for _, plan in pairs])
+    rest = np.setdiff1d(np.arange(len(work)), clean)
+    values = np.empty((len(work), len(task.readouts)))
+    asked = reading(task.readouts, followed[rest], calibrator=task.calibrator, activation=task.activation)
+    values[rest] = passes.read(plans, work[rest], asked)
+    for row, z, (_, plan), target in zip(clean, logits, pairs, targets, strict=True):
+        fraction = plan.perturbed_fraction[[plan.clean]]
+        values[row] = [value[0] for value in read_all(z[None], int(target), fraction, task).values()]
+    for (image, plan), target, own in zip(pairs, targets, np.split(values, ends), strict=True):
+        by_name = dict(zip(task.readouts, own.T, strict=True))
+        scores = image_scores(image.id, plan.curves, by_name, int(target), task)
+        yield ScoredImage(image=image, plan=plan, logits=None, target=int(target), scores=scores)
+
+
+def _joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, np.ndarray]:
+    """Returns the plans and the work of several images as one list each, and where in the work each next one begins."""
     offsets = np.cumsum([0, *(len(plan.plans) for plan in plans)])
     work = np.concatenate([plan.work + np.array([offset, 0]) for plan, offset in zip(plans, offsets[:-1], strict=True)])
-    logits = passes.select([p for plan in plans for p in plan.plans], work.astype(np.int32))
-    return np.split(logits, np.cumsum([len(plan.work) for plan in plans])[:-1])
+    ends = np.cumsum([len(plan.work) for plan in plans])[:-1]
+    return [p for plan in plans for p in plan.plans], work.astype(np.int32), ends
 
 
-def _score(image: Image, plan: ImagePlan, logits: Floats, task: ScoreTask) -> ScoredImage:
-    target = target_class(image.id, image.labels, image.target, logits[plan.clean], task.target_rule)
-    scores = image_scores(image.id, plan.curves, logits, plan.perturbed_fraction, target, task)
-    return ScoredImage(image=image, plan=plan, logits=logits, target=target, scores=scores)
+def _target(image: Image, clean: Floats, task: ScoreTask) -> int:
+    return target_class(image.id, image.labels, image.target, clean, task.target_rule)
 
 
-def image_scores(
-    image: str,
-    curves: Sequence[CurveRequest],
-    logits: Floats,
-    perturbed_fraction: np.ndarray,
-    target: int,
-    task: ScoreTask,
-) -> tuple[Score, ...]:
-    """Returns every score of one image from the logits (P, K) of its passes: methods × metrics × read-outs."""
-    scores = []
-    for readout in task.readouts:
-        values = read(
+def read_all(logits: Floats, target: int, perturbed_fraction: np.ndarray, task: ScoreTask) -> dict[str, Doubles]:
+    """Returns every read-out of class `target` for logits (P, K), float64 (P,) each."""
+    return {
+        readout: read(
             readout,
             logits,
             target,
@@ -181,11 +228,21 @@ def image_scores(
             perturbed_fraction=perturbed_fraction,
             activation=task.activation,
         )
-        by_name = {(c.method, c.protocol.metric): c for c in curves}
+        for readout in task.readouts
+    }
+
+
+def image_scores(
+    image: str, curves: Sequence[CurveRequest], values: Mapping[str, Doubles], target: int, task: ScoreTask
+) -> tuple[Score, ...]:
+    """Returns every score of one image from the read-outs (P,) of its passes: methods × metrics × read-outs."""
+    scores = []
+    by_name = {(c.method, c.protocol.metric): c for c in curves}
+    for readout, read_out in values.items():
         for method in dict.fromkeys(c.method for c in curves):
             for metric in task.metrics:
                 needed = [by_name[method, name] for name in metric.curves]
-                made = [Curve(fractions=c.fractions, values=values[c.passes]) for c in needed]
+                made = [Curve(fractions=c.fractions, values=read_out[c.passes]) for c in needed]
                 scores.append(_row(image, metric, needed, metric.combine(tuple(made)), readout, target))
     return tuple(scores)
 

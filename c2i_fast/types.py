@@ -326,6 +326,30 @@ class MaskedPasses(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Reading:
+    """What is to be read from logits (P, K) where they are: float32 (P, R) instead of them.
+
+    Attributes:
+        targets: int32 (P,), the class followed by each pass.
+        kinds: int32 (R,), 0 softmax of logits × scale, 1 the logit, 2 sigmoid of logit × scale.
+        scales: float32 (R,).
+    """
+
+    targets: Ints
+    kinds: Ints
+    scales: Floats
+
+
+@runtime_checkable
+class ReadingPasses(MaskedPasses, Protocol):
+    """Masked passes that can read logits where they are made, so that a few floats a pass come back."""
+
+    def read(self, plans: Sequence[PerturbationPlan], work: Ints, reading: Reading) -> Floats:
+        """Returns the read-outs (P, R) of what `select` would return, equal to 1e-6."""
+        ...
+
+
 @runtime_checkable
 class Calibrator(Protocol):
     """A post-hoc map on logits, with scikit-learn's manners: `fit` returns self, learnt attributes end in `_`."""

@@ -30,10 +30,9 @@ from c2i_fast.kernels.launch import (
     scratch_bytes,
     select_launch,
 )
-from c2i_fast.kernels.reading import Reading
 from c2i_fast.kernels.storage import Storage
 from c2i_fast.perturb.passes import check_shapes
-from c2i_fast.types import CurveProtocol, Floats, GraphContract, Ints, PerturbationPlan
+from c2i_fast.types import CurveProtocol, Floats, GraphContract, Ints, PerturbationPlan, Reading
 
 BLOCK_PASSES = 4096
 STEP_TYPES = ("uint8", "uint16", "int32")
@@ -85,8 +84,15 @@ class CudaPasses:
         """Runs the network once, so that no timing pays for its first run; the kernels do not depend on protocols."""
         self.engine.run(0)
 
-    def select(self, plans: Sequence[PerturbationPlan], work: Ints, read: Reading | None = None) -> Floats:
-        """Returns logits (P, K), or the read-outs (P, R); see `MaskedPasses`."""
+    def select(self, plans: Sequence[PerturbationPlan], work: Ints) -> Floats:
+        """Returns logits (P, K); see `MaskedPasses`."""
+        return self._select(plans, work, None)
+
+    def read(self, plans: Sequence[PerturbationPlan], work: Ints, reading: Reading) -> Floats:
+        """Returns read-outs (P, R); see `ReadingPasses`."""
+        return self._select(plans, work, reading)
+
+    def _select(self, plans: Sequence[PerturbationPlan], work: Ints, read: Reading | None) -> Floats:
         check_shapes(self.contract, [plan.start for plan in plans])
         used = [plans[p] for p in np.unique(work[:, 0])]
         heights = max((len(plan.step_map) for plan in used), default=1)
@@ -118,9 +124,8 @@ class CudaPasses:
         grids: Floats,
         axes: Sequence[Floats],
         work: Ints,
-        read: Reading | None = None,
     ) -> Floats:
-        """Returns logits (P, K), or the read-outs (P, R); see `MaskedPasses`."""
+        """Returns logits (P, K); see `MaskedPasses`."""
         check_shapes(self.contract, [plan.start for plan in plans])
         whole = Storage(preprocessing=self.engine.storage.preprocessing)
         space = plans[0].start.shape[1:]
@@ -151,7 +156,7 @@ class CudaPasses:
 
             return launch
 
-        return self._run(work, masks, read)
+        return self._run(work, masks, None)
 
     def direct(self, images: Sequence[Floats]) -> Floats:
         """Returns logits (N, K) of the images themselves."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import InputError
-from c2i_fast.types import Calibrator, Doubles
+from c2i_fast.types import Calibrator, Doubles, Ints, Reading
 
 Readout = Literal["raw", "calibrated", "logit", "sigmoid"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
+SOFTMAX, LOGIT, SIGMOID = range(3)
 
 
 def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> tuple[str, ...]:
@@ -85,3 +87,32 @@ def probabilities(
     if calibrator is not None:
         values = calibrator.transform(values, perturbed_fraction)
     return np.asarray(expit(values) if activation == "sigmoid" else softmax(values, axis=1))
+
+
+def readable(readouts: Sequence[str], calibrator: Calibrator | None) -> bool:
+    """Returns whether a device can make these read-outs: raw, logit, sigmoid, and `calibrated` by one temperature."""
+    return "calibrated" not in readouts or (calibrator is not None and calibrator.method in ("temperature", "identity"))
+
+
+def reading(
+    readouts: Sequence[str],
+    targets: Ints,
+    *,
+    calibrator: Calibrator | None = None,
+    activation: Literal["softmax", "sigmoid"] = "softmax",
+) -> Reading:
+    """Returns `readable` read-outs as a device takes them.
+
+    Example:
+        >>> reading(("raw", "logit"), np.zeros(1, np.int32)).kinds.tolist()
+        [0, 1]
+    """
+    squash = SIGMOID if activation == "sigmoid" else SOFTMAX
+    temperature = 1.0
+    if "calibrated" in readouts and calibrator is not None and calibrator.method == "temperature":
+        temperature = float(calibrator.parameters()["temperature"])
+    return Reading(
+        targets=np.ascontiguousarray(targets, np.int32),
+        kinds=np.array([{"logit": LOGIT, "sigmoid": SIGMOID}.get(name, squash) for name in readouts], np.int32),
+        scales=np.array([1 / temperature if name == "calibrated" else 1.0 for name in readouts], np.float32),
+    )

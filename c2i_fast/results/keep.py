@@ -22,10 +22,10 @@ def logits_table(images: Sequence[ScoredImage]) -> pa.Table:
     """Returns one row for each pass: `image`, `perturbed_fraction`, `logits` float32 (K)."""
     if not images:
         return pa.table({"image": [], "perturbed_fraction": [], "logits": []})
-    logits = np.concatenate([scored.logits for scored in images])
+    logits = np.concatenate([scored.logits for scored in images if scored.logits is not None])
     return pa.table(
         {
-            "image": np.repeat([s.image.id for s in images], [len(s.logits) for s in images]),
+            "image": np.repeat([s.image.id for s in images], [len(s.plan.work) for s in images]),
             "perturbed_fraction": np.concatenate([s.plan.perturbed_fraction for s in images]),
             "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1]),
         }

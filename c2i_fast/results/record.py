@@ -61,7 +61,7 @@ def record(
     start = infos[-1].next if infos else 0
     clock = time.perf_counter()
     stream = images.stream(start, workers=workers, on_error=on_error)
-    with closing(score_stream(stream, maps, passes, task)) as parts:
+    with closing(score_stream(stream, maps, passes, task, keep_logits=keep_logits)) as parts:
         for number, part in enumerate(parts, len(infos)):
             kept = None
             if keep_logits:

@@ -183,3 +183,26 @@ def test_an_existing_file_is_replaced_with_force_only(net, npz, tmp_path):
     assert out.read_text() == before
     done("calibrate", net, "--images", npz, "--out", out, "--seed", "9", "--force")
     assert json.loads(out.read_text())["meta"]["seed"] == 9
+
+
+def test_several_methods_and_the_warning_of_one_that_may_change_the_class(fit):
+    content = fit("--method", "temperature", "--method", "vector", "--method", "ets")
+    assert [each["method"] for each in content["methods"]] == ["temperature", "vector", "ets"]
+    assert content["after"]["nll"] == min(each["after"]["nll"] for each in content["methods"])
+    assert any("vector may change the predicted class" in note for note in content["notes"])
+
+
+def test_auto_says_the_winner_and_by_how_much(fit, tmp_path):
+    content = fit("--method", "auto")
+    losses = [each["cross_validated_nll"] for each in content["methods"]]
+    assert content["method"] == content["methods"][0]["method"]
+    assert losses == sorted(losses)
+    margin = f"{losses[1] - losses[0]:.4f} below {content['methods'][1]['method']}"
+    assert any(f"auto chose {content['method']}" in note and margin in note for note in content["notes"])
+    assert json.loads((tmp_path / "cal.json").read_text())["method"] == content["method"]
+
+
+def test_the_table_names_what_was_learnt_and_does_not_print_matrices(net, many, tmp_path):
+    said = done("calibrate", net, "--images", many[0], "--out", tmp_path / "m.json", "--method", "matrix").out
+    assert "matrix: weights, bias" in said
+    assert "may change the predicted class" in said

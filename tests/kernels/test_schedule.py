@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from c2i_fast.calibration.temperature import Temperature
+from c2i_fast.data.memory import MemoryImages, memory_maps
 from c2i_fast.errors import InputError
 from c2i_fast.kernels import passes as schedule
 from c2i_fast.kernels.device import DeviceMemoryError
 from c2i_fast.kernels.engine import HostEngine
 from c2i_fast.kernels.host import HostBuffer, HostDevice
 from c2i_fast.kernels.passes import CudaPasses
-from c2i_fast.kernels.reading import reading
 from c2i_fast.kernels.storage import Storage
-from c2i_fast.metrics.readout import read
+from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.perturb.order import pixel_order, step_map
+from c2i_fast.score import ScoreTask, make_protocols, score_stream
 from c2i_fast.types import GraphContract, PerturbationPlan, Preprocessing
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the kernels with")
@@ -121,7 +122,7 @@ def test_read_outs_on_the_device_are_those_of_the_host():
     targets = rng.integers(0, CLASSES, len(work)).astype(np.int32)
     calibrator = Temperature.from_parameters({"temperature": 1.7})
     names = ("raw", "calibrated", "logit", "sigmoid")
-    found = made(5).select(some, work, read=reading(names, targets, calibrator=calibrator))
+    found = made(5).read(some, work, reading(names, targets, calibrator=calibrator))
     logits = made(5).select(some, work)
     assert found.shape == (len(work), 4)
     for column, name in zip(found.T, names, strict=True):
@@ -133,7 +134,7 @@ def test_read_outs_on_the_device_are_those_of_the_host():
 def test_read_outs_send_down_a_few_floats_a_pass():
     passes = made(8)
     work = every_step(2)
-    passes.select(plans(2), work, read=reading(("raw",), np.zeros(len(work), np.int32)))
+    passes.read(plans(2), work, reading(("raw",), np.zeros(len(work), np.int32)))
     assert passes.device.traffic.down == len(work) * 4
 
 
@@ -142,8 +143,9 @@ def test_a_calibrator_the_kernel_does_not_know_is_left_to_the_host():
         method = "other"
 
     other = Other.from_parameters({"temperature": 2.0})
-    assert reading(("calibrated",), np.zeros(1, np.int32), calibrator=other) is None
-    assert reading(("calibrated",), np.zeros(1, np.int32)) is None
+    assert not readable(("raw", "calibrated"), other)
+    assert not readable(("calibrated",), None)
+    assert readable(("raw", "logit"), None)
     assert reading(("raw", "logit"), np.zeros(1, np.int32), activation="sigmoid").kinds.tolist() == [2, 1]
 
 
@@ -241,3 +243,34 @@ def test_an_engine_that_takes_normalised_halves_gets_them(layout, bgr, by_channe
     CudaPasses(HostDevice(), engine, contract()).select([plan], np.array([[0, k] for k in range(4)], np.int32))
     for k, row in enumerate(engine.seen[0]):
         np.testing.assert_array_equal(row, storage.encode(np.where(plan.step_map < k, plan.end, plan.start)))
+
+
+def test_scoring_on_a_device_sends_down_read_outs_alone():
+    """Logits of the clean passes, and of all others the read-outs: scores equal to 1e-6, a fraction of the bytes."""
+    rng = np.random.default_rng(6)
+    images = MemoryImages(rng.random((9, CHANNELS, *SPACE), np.float32))
+    maps = memory_maps({"m": rng.random((9, *SPACE), np.float32)}, images.ids)
+    metrics, protocols = make_protocols(("deletion", "insertion", "gap"), "c2i", {"intervals": "7"})
+    task = ScoreTask(
+        metrics=metrics,
+        protocols=protocols,
+        readouts=("raw", "calibrated", "logit"),
+        preprocessing=Preprocessing(),
+        calibrator=Temperature.from_parameters({"temperature": 0.7}),
+        passes_per_part=40,
+    )
+    found = {}
+    for keep in (False, True):
+        passes = made(8)
+        parts = list(score_stream(images.stream(), maps, passes, task, keep_logits=keep))
+        scored = [image for part in parts for image in part.images]
+        assert all((image.logits is not None) == keep for image in scored)
+        found[keep] = [score for image in scored for score in image.scores], passes.device.traffic.down
+    for device, host in zip(found[False][0], found[True][0], strict=True):
+        for name in ("image", "metric", "readout", "target"):
+            assert getattr(device, name) == getattr(host, name)
+        scale = max(1, np.abs(host.curve.values).max())
+        np.testing.assert_allclose(device.curve.values, host.curve.values, rtol=0, atol=1e-6 * scale)
+    passes_an_image = len(scored[0].plan.work)
+    assert found[True][1] == 9 * passes_an_image * CLASSES * 4
+    assert found[False][1] == 9 * (CLASSES + 3 * (passes_an_image - 1)) * 4
