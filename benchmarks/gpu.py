@@ -192,13 +192,12 @@ def _small(side: int) -> GraphContract:
 
 
 def torch_chain_bytes(values: int) -> int:
-    """Returns bytes a masked image costs as torch operations: rank < k, where, minus, divide, half, channels_last.
+    """Returns bytes a masked image of three channels costs as torch operations, reads and writes.
 
-    Compare: int64 ranks of a third of the values in, bool out; where: mask, two float32 in, one out; minus and divide:
-    float32 in and out; half: float32 in, half out; channels_last copy: half in, half out.
+    int64 ranks < k → bool; where of two float32; minus; divide; half; copy to channels_last.
     """
     pixels = values // 3
-    return 8 * pixels + pixels + 3 * pixels + 12 * values + 8 * values + 8 * values + 6 * values + 4 * values
+    return (8 + 1) * pixels + pixels * 3 + 12 * values + 8 * values + 8 * values + 6 * values + 4 * values
 
 
 def open_engine(classifier: Classifier, config: EngineConfig, device: Any) -> Any:

@@ -153,7 +153,7 @@ def reliability_bins(
         >>> reliability_bins([0.2, 0.9, 0.7], [0, 1, 0], bins=2).accuracy
         array([0. , 0.5])
     """
-    sure, right = _check_outcomes(confidence, correct)
+    sure, right = check_outcomes(confidence, correct)
     if bins < 1 or edges not in ("(lo,hi]", "[lo,hi)"):
         raise InputError(f"expected bins ≥ 1 and edges '(lo,hi]' or '[lo,hi)', got {bins} and {edges!r}")
     limits = np.linspace(0, 1, bins + 1)
@@ -184,12 +184,26 @@ def ece_equal_width(confidence: ArrayLike, correct: ArrayLike, bins: int = 15, e
     return float((diagram.counts * gaps).sum() / diagram.counts.sum())
 
 
-def _check_outcomes(confidence: ArrayLike, correct: ArrayLike) -> tuple[Doubles, Doubles]:
+def check_outcomes(confidence: ArrayLike, correct: ArrayLike, *, shares: bool = False) -> tuple[Doubles, Doubles]:
+    """Returns confidence and correctness as float64 (N,), N ≥ 1, in [0, 1] and {0, 1}.
+
+    With `shares`, correctness may be a probability of being correct, in [0, 1]: the error of a model whose truth is
+    known.
+
+    Raises:
+        InputError: no samples, different lengths, confidences outside [0, 1], `correct` other than 0 and 1.
+
+    Example:
+        >>> check_outcomes([0.9], [True])[1]
+        array([1.])
+    """
     sure, right = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
     if sure.ndim != 1 or sure.shape != right.shape or not sure.size:
         raise InputError(f"expected confidence and correct of one shape (N,), got {sure.shape} and {right.shape}")
     if not ((sure >= 0) & (sure <= 1)).all():
         raise InputError(f"expected confidences in [0, 1], got {sure.min():g}..{sure.max():g}; take the softmax first")
-    if not ((right == 0) | (right == 1)).all():
+    if shares and not ((right >= 0) & (right <= 1)).all():
+        raise InputError(f"expected correct in [0, 1], got {right.min():g}..{right.max():g}")
+    if not (shares or ((right == 0) | (right == 1)).all()):
         raise InputError("expected correct to hold only 0 and 1, or False and True")
     return sure, right

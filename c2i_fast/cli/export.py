@@ -13,6 +13,7 @@ from c2i_fast.cli.render import sayer, show_json, show_table
 from c2i_fast.errors import UsageError
 
 if TYPE_CHECKING:
+    from c2i_fast.export.classifier import ExportReport
     from c2i_fast.types import Floats
 
 
@@ -84,6 +85,13 @@ def export(
     if talk.json:
         show_json(report.to_dict() | built)
         return
+    _show(report)
+    written = [report.path, *([report.scorer] if report.scorer else []), *([engine_path] if built else [])]
+    print(f"wrote {' and '.join(str(path) for path in written)}")
+
+
+def _show(report: ExportReport) -> None:
+    """Prints how the written graph compares with the original."""
     verified = report.verify
     rows = [
         ["max |Δ raw logit|", f"{verified.max_abs_dlogit:.2e}"],
@@ -93,8 +101,6 @@ def export(
     title = f"{report.contract.precision}, verified against the original at batch"
     batches = ", ".join(str(batch) for batch in verified.batches)
     show_table(f"{title} {batches}", ["", "largest"], rows)
-    written = [report.path, *([report.scorer] if report.scorer else []), *([engine_path] if built else [])]
-    print(f"wrote {' and '.join(str(path) for path in written)}")
 
 
 def _gpu(path: Path, force: bool) -> Any:

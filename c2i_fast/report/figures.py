@@ -79,7 +79,7 @@ def curves_figure(path: Path, curves: Mapping[CurveKey, MeanCurve], *, title: st
     metrics = list(dict.fromkeys(metric for _, metric, _ in curves))
     readouts = list(dict.fromkeys(readout for _, _, readout in curves))
     methods = in_order(method for method, _, _ in curves)
-    figure = _figure(4.4 * len(metrics) + 2.2, 3.3 * len(readouts) + 0.7)
+    figure = new_figure(4.4 * len(metrics) + 2.2, 3.3 * len(readouts) + 0.7)
     panels = figure.subplots(len(readouts), len(metrics), squeeze=False, sharex=True, sharey="row")
     for row, readout in zip(panels, readouts, strict=True):
         for axes, metric in zip(row, metrics, strict=True):
@@ -126,7 +126,7 @@ def overlays_figure(path: Path, examples: Sequence[Example], *, title: str) -> N
     methods = in_order(method for example in examples for method in example.maps)
     with_truth = any(example.truth is not None for example in examples)
     columns = ["image", *methods, *(["ground truth"] if with_truth else [])]
-    figure = _figure(1.45 * len(columns) + 0.5, 1.5 * len(examples) + 1.2)
+    figure = new_figure(1.45 * len(columns) + 0.5, 1.5 * len(examples) + 1.2)
     panels = figure.subplots(len(examples), len(columns), squeeze=False)
     for row, example in zip(panels, examples, strict=True):
         for axes, column in zip(row, columns, strict=True):
@@ -142,7 +142,7 @@ def reliability_figure(
     path: Path, before: ReliabilityBins, after: ReliabilityBins, *, labels: tuple[str, str], title: str
 ) -> None:
     """Draws accuracy against confidence before and after calibration, and how many predictions each bin holds."""
-    figure = _figure(8.4, 5.2)
+    figure = new_figure(8.4, 5.2)
     panels = figure.subplots(2, 2, sharex="col", sharey="row", height_ratios=(3, 1))
     for column, (bins, label) in enumerate(zip((before, after), labels, strict=True)):
         _diagram(panels[0, column], bins)
@@ -233,7 +233,7 @@ def _bars(bins: ReliabilityBins) -> dict[str, Any]:
     return {"x": bins.edges[:-1], "width": np.diff(bins.edges), "align": "edge"}
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Returns an empty figure of that many inches; no window system and no global state is touched."""
     try:
         from matplotlib.figure import Figure

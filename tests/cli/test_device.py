@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -51,8 +53,6 @@ def test_scores_on_a_gpu_are_those_on_the_cpu(gpu, net, npz, maps, tmp_path):
 
 @needs_compiler
 def test_a_run_on_a_gpu_is_resumed_there_and_has_large_parts(gpu, net, npz, maps, tmp_path):
-    import json
-
     out = tmp_path / "gpu"
     done("score", net, "--images", npz, "--maps", maps, "--device", "cuda", "--out", out)
     settings = json.loads((out / "run.json").read_text())["settings"]
@@ -98,11 +98,7 @@ def test_list_engines_says_where_each_was_executed():
 
 def test_export_for_tensorrt_without_it_leaves_nothing(net, tmp_path):
     pytest.importorskip("cuda.core", reason="the cuda extra is not installed")
-    try:
-        import tensorrt  # noqa: F401
-    except ImportError:
-        pass
-    else:
+    if find_spec("tensorrt"):
         pytest.skip("TensorRT is installed")
     answer = run("export", net, "--out", tmp_path / "model.onnx", "--tensorrt")
     assert answer.code == 1
