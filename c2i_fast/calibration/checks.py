@@ -79,3 +79,31 @@ def check_labels(labels: ArrayLike, logits: NDArray[Any]) -> NDArray[np.int64]:
     if array.min() < 0 or array.max() >= classes:
         raise InputError(f"expected labels in 0..{classes - 1}, got {array.min()}..{array.max()}")
     return array.astype(np.int64)
+
+
+def data_notes(logits: NDArray[Any], labels: NDArray[np.int64]) -> list[str]:
+    """Returns what is unusual about checked logits (N, K) and labels (N,), as sentences for a reader.
+
+    Example:
+        >>> data_notes(np.array([[0.3, 0.7], [0.6, 0.4]]), np.array([1, 1]))[1]
+        'only class 1 occurs among the labels'
+    """
+    samples, classes = logits.shape
+    seen = np.unique(labels)
+    notes = []
+    if _are_probabilities(logits):
+        notes.append("the logits look like probabilities (in 0..1, rows summing to 1); pass their logarithm instead")
+    if len(seen) == 1:
+        notes.append(f"only class {seen[0]} occurs among the labels")
+    elif len(seen) < classes:
+        notes.append(f"{classes - len(seen)} of {classes} classes never occur among the labels")
+    if samples < classes:
+        notes.append(f"there are fewer samples to fit on ({samples}) than classes ({classes})")
+    return notes
+
+
+def _are_probabilities(logits: NDArray[Any]) -> bool:
+    return all(
+        bool(((block >= 0) & (block <= 1)).all() and (np.abs(block.sum(axis=1, dtype=np.float64) - 1) < 1e-3).all())
+        for block in (logits[rows] for rows in row_blocks(*logits.shape))
+    )

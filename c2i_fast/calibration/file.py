@@ -114,6 +114,9 @@ def _parse(content: Mapping[str, Any]) -> CalibratorFile:
     if not isinstance(meta, Mapping):
         raise InputError(f"expected meta to be an object, got {type(meta).__name__}")
     calibrator = calibrator_from_spec({key: content[key] for key in ("method", "parameters")})
+    learnt = getattr(calibrator, "classes_", classes)
+    if learnt != classes:
+        raise InputError(f"the file says {classes} classes and its parameters are of {learnt}; fit it again")
     return CalibratorFile(calibrator=calibrator, classes=classes, meta=meta)
 
 

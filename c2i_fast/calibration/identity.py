@@ -27,6 +27,7 @@ class Identity:
     method = "identity"
     preserves_order = True
     needs_perturbed_fraction = False
+    activations = ("softmax", "sigmoid")
 
     def fit(self, logits: ArrayLike, labels: ArrayLike) -> Self:
         """Returns itself; the input is checked as every calibrator checks it."""

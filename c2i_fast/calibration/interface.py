@@ -21,9 +21,11 @@ class GraphCalibrator(Calibrator, Protocol):
     Attributes:
         needs_perturbed_fraction: whether the map depends on the perturbed fraction λ; if so, `transform` and `to_graph`
             must be given it, and the fused graph has that input.
+        activations: the heads it can serve, `softmax` (one class a sample) or `sigmoid` (any labels).
     """
 
     needs_perturbed_fraction: bool
+    activations: tuple[str, ...]
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> Self:
@@ -42,8 +44,8 @@ class GraphCalibrator(Calibrator, Protocol):
             perturbed_fraction: float32, the leading axes of `logits`; for calibrators that need it.
 
         Returns:
-            Float32 (…, K) whose softmax is the calibrated probability; they equal `transform`'s up to a constant per
-            row, which a softmax does not see. May be `logits` itself.
+            Float32 (…, K) whose softmax (sigmoid, for a sigmoid head) is the calibrated probability. For a softmax they
+            equal `transform`'s up to a constant per row, which it does not see. May be `logits` itself.
         """
         ...
 
@@ -54,4 +56,43 @@ CALIBRATORS.add_lazy(
 )
 CALIBRATORS.add_lazy(
     "identity", "c2i_fast.calibration.identity:Identity", "logits as they are; the control of every comparison"
+)
+CALIBRATORS.add_lazy(
+    "vector", "c2i_fast.calibration.vector:Vector", "a factor and an offset a class; may change the predicted class"
+)
+CALIBRATORS.add_lazy(
+    "matrix",
+    "c2i_fast.calibration.matrix:Matrix",
+    "an affine map of the logits (ODIR penalty, up to 200 classes); may change the predicted class",
+)
+CALIBRATORS.add_lazy(
+    "dirichlet-odir",
+    "c2i_fast.calibration.dirichlet:DirichletODIR",
+    "an affine map of log-probabilities (ODIR penalty, up to 200 classes); may change the predicted class",
+)
+CALIBRATORS.add_lazy(
+    "dirichlet-l2",
+    "c2i_fast.calibration.dirichlet:DirichletL2",
+    "the same, all weights penalised, as in Calibrate to Interpret; may change the predicted class",
+)
+CALIBRATORS.add_lazy(
+    "ets",
+    "c2i_fast.calibration.ets:EnsembleTemperature",
+    "tempered, plain and uniform probabilities mixed; keeps every ranking",
+)
+CALIBRATORS.add_lazy(
+    "isotonic", "c2i_fast.calibration.isotonic:Isotonic", "one monotone map for all classes; keeps every ranking"
+)
+CALIBRATORS.add_lazy(
+    "isotonic-ovr",
+    "c2i_fast.calibration.isotonic_ovr:IsotonicOVR",
+    "a monotone map a class, renormalised; may change the predicted class",
+)
+CALIBRATORS.add_lazy(
+    "histogram-ovr",
+    "c2i_fast.calibration.histogram_ovr:HistogramOVR",
+    "15 bins a class, renormalised; may change the predicted class",
+)
+CALIBRATORS.add_lazy(
+    "platt", "c2i_fast.calibration.platt:Platt", "a logistic regression a label, for sigmoid heads; fitted in Python"
 )

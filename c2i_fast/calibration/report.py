@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from c2i_fast.calibration.checks import check_labels, check_logits
+from c2i_fast.calibration.checks import check_labels, check_logits, data_notes
+from c2i_fast.calibration.choose import Choice, choose
 from c2i_fast.calibration.error import SampleMeasures, ece_equal_width, per_sample
 from c2i_fast.calibration.interface import CALIBRATORS, GraphCalibrator
 from c2i_fast.calibration.split import split_samples
 from c2i_fast.errors import InputError
 from c2i_fast.types import Doubles
+
+AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +40,16 @@ class PairedChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MethodResult:
-    """One calibrator, fitted, and what it did to the held-out part (None where there is none)."""
+    """One calibrator, fitted, and what it did to the held-out part (None where there is none).
+
+    `cross_validated_nll` is that of `auto`, on the fit part; None for methods asked for by name.
+    """
 
     calibrator: GraphCalibrator
     fit_nll: float
     after: Measures | None
     nll_change: PairedChange | None
+    cross_validated_nll: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the keys that describe one method."""
@@ -60,8 +67,9 @@ class CalibrationReport:
     """What `calibrate` says. `dataclasses.replace(report, path=…)` once the calibrator is saved.
 
     Attributes:
-        results: every method asked for, in that order.
-        chosen: the one of lowest held-out NLL; with nothing held out, of lowest NLL on the fit part.
+        results: every method asked for, in that order; of `auto` every one that could be fitted, best first.
+        chosen: of `auto` the one of lowest cross-validated NLL, else of lowest held-out NLL; with nothing held out, of
+            lowest NLL on the fit part.
         before: the uncalibrated measures of the held-out part; None with nothing held out.
         notes: what a reader must know to believe the numbers; empty if nothing.
     """
@@ -93,8 +101,15 @@ class CalibrationReport:
             "notes": list(self.notes),
         }
         if len(self.results) > 1:
-            summary["methods"] = [result.to_dict() | {"fit_nll": result.fit_nll} for result in self.results]
+            summary["methods"] = [_with_losses(result) for result in self.results]
         return summary
+
+
+def _with_losses(result: MethodResult) -> dict[str, Any]:
+    content = result.to_dict() | {"fit_nll": result.fit_nll}
+    if result.cross_validated_nll is not None:
+        content["cross_validated_nll"] = result.cross_validated_nll
+    return content
 
 
 def fit_report(
@@ -110,7 +125,8 @@ def fit_report(
     Args:
         logits: (N, K), raw.
         labels: int (N,), one class a sample.
-        methods: names in `CALIBRATORS`.
+        methods: names in `CALIBRATORS`; or `auto` alone, which takes the one of lowest cross-validated NLL on the part
+            that is fitted on.
         fit_fraction: share of the samples to fit on; 1 holds out nothing, and there is no before and after.
         seed: of the split.
 
@@ -123,29 +139,45 @@ def fit_report(
         >>> round(fit_report(logits, labels).calibrator.parameters()["temperature"], 4)
         1.8205
     """
-    names = tuple(dict.fromkeys(methods))
-    calibrators = [CALIBRATORS[name]() for name in names]
-    if not calibrators:
-        raise InputError("expected at least one calibration method, got none; see: c2i-fast list calibrators")
+    names = check_methods(methods)
     rows = check_logits(logits)
     classes = check_labels(labels, rows)
     split = split_samples(classes, fit_fraction, seed)
-    fit_nll = _fit_all(calibrators, rows[split.fit], classes[split.fit])
+    fit_rows, fit_labels = rows[split.fit], classes[split.fit]
+    choice = choose(fit_rows, fit_labels, seed) if names == (AUTO,) else None
+    calibrators = [CALIBRATORS[name]() for name in (choice.names if choice else names)]
+    fit_nll = _fit_all(calibrators, fit_rows, fit_labels)
     held_out, held_labels = rows[split.test], classes[split.test]
     before = per_sample(held_out, held_labels) if len(held_out) else None
     results = tuple(
-        _judge(calibrator, fitted, held_out, held_labels, before)
+        _judge(calibrator, fitted, held_out, held_labels, before, choice)
         for calibrator, fitted in zip(calibrators, fit_nll, strict=True)
     )
-    chosen = min(results, key=lambda result: result.fit_nll if result.after is None else result.after.nll)
+    best = min(results, key=lambda result: result.fit_nll if result.after is None else result.after.nll)
     return CalibrationReport(
         results=results,
-        chosen=chosen,
+        chosen=results[0] if choice else best,
         n_fit=len(split.fit),
         n_test=len(split.test),
         before=None if before is None else _measures(before),
-        notes=tuple(_notes(results, split.note, len(split.test))),
+        notes=(*data_notes(fit_rows, fit_labels), *_notes(results, split.note, len(split.test), choice)),
     )
+
+
+def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names without repeats; each must be known, and fit one class a sample."""
+    names = tuple(dict.fromkeys(methods))
+    if not names:
+        raise InputError("expected at least one calibration method, got none; see: c2i-fast list calibrators")
+    if AUTO in names and len(names) > 1:
+        raise InputError(f"auto tries every method; give it alone, not with {', '.join(set(names) - {AUTO})}")
+    for name in names:
+        if name != AUTO and "softmax" not in CALIBRATORS[name].activations:
+            raise InputError(
+                f"{name} is for sigmoid heads, whose samples have several labels; fit it in Python: "
+                f"CALIBRATORS[{name!r}]().fit(logits, labels of 0 and 1 of shape (N, K))"
+            )
+    return names
 
 
 def _fit_all(calibrators: Sequence[GraphCalibrator], logits: NDArray[Any], labels: NDArray[np.int64]) -> list[float]:
@@ -159,12 +191,17 @@ def _judge(
     logits: NDArray[Any],
     labels: NDArray[np.int64],
     before: SampleMeasures | None,
+    choice: Choice | None,
 ) -> MethodResult:
-    if before is None:
-        return MethodResult(calibrator=calibrator, fit_nll=fit_nll, after=None, nll_change=None)
-    after = per_sample(logits, labels, calibrator)
-    change = mean_change(after.nll - before.nll)
-    return MethodResult(calibrator=calibrator, fit_nll=fit_nll, after=_measures(after), nll_change=change)
+    validated = None if choice is None else float(choice.losses[calibrator.method].mean())
+    after = None if before is None else per_sample(logits, labels, calibrator)
+    return MethodResult(
+        calibrator=calibrator,
+        fit_nll=fit_nll,
+        after=None if after is None else _measures(after),
+        nll_change=None if after is None or before is None else mean_change(after.nll - before.nll),
+        cross_validated_nll=validated,
+    )
 
 
 def _measures(samples: SampleMeasures) -> Measures:
@@ -192,19 +229,34 @@ def mean_change(differences: Doubles) -> PairedChange:
     return PairedChange(mean=mean, ci95=(mean - half, mean + half))
 
 
-def _notes(results: Sequence[MethodResult], split_note: str | None, held_out: int) -> list[str]:
+def _notes(results: Sequence[MethodResult], split_note: str | None, held_out: int, choice: Choice | None) -> list[str]:
     notes = [] if split_note is None else [split_note]
     if held_out == 0:
         notes.append("fitted on every sample: nothing was held out to judge by")
     if held_out == 1:
         notes.append("one sample was held out: its NLL change has no interval")
-    for result in results:
+    for result in results[:1] if choice else results:  # what auto did not take needs no warning
         method, bound = result.calibrator.method, result.calibrator.parameters().get("at_bound")
         if bound:
             notes.append(f"{method} stopped at its {bound} bound: the optimum lies there or beyond")
         if not result.calibrator.preserves_order:
             notes.append(f"{method} may change the predicted class, and with it what is explained")
+    if choice is not None:
+        return notes + _choice_notes(choice)
     if len(results) > 1:
         judged = "held-out NLL, so its figures flatter it a little" if held_out else "NLL on the fit samples themselves"
         notes.append(f"chosen from {len(results)} methods by the lowest {judged}")
     return notes
+
+
+def _choice_notes(choice: Choice) -> list[str]:
+    """Says what `auto` took, by how much over the next best, and what it could not try."""
+    best, *others = choice.names
+    notes = [f"auto left out {name}: {reason}" for name, reason in choice.refused.items()]
+    text = f"auto chose {best} by {choice.folds}-fold cross-validated NLL on the fit samples"
+    text += f": {choice.losses[best].mean():.4f}"
+    if others:
+        change = mean_change(choice.losses[best] - choice.losses[others[0]])
+        between = "" if change.ci95 is None else f" (95 % interval {-change.ci95[1]:.4f} to {-change.ci95[0]:.4f})"
+        text += f", {-change.mean:.4f} below {others[0]}{between}"
+    return [*notes, text]

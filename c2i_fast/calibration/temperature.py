@@ -52,6 +52,7 @@ class Temperature:
     method = "temperature"
     preserves_order = True
     needs_perturbed_fraction = False
+    activations = ("softmax", "sigmoid")
 
     temperature_: float
     at_bound_: Bound | None

@@ -46,7 +46,11 @@ def calibrate(
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A calibrator (repeatable; the best on held-out data is kept)."),
+        typer.Option(
+            metavar="NAME",
+            help="A calibrator (repeatable; the best on held-out data is kept), or auto: all of them are tried by "
+            "cross-validation on the share that is fitted on.",
+        ),
     ] = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Seeded, stratified share that is fitted on; 1 fits on everything.")
@@ -58,9 +62,8 @@ def calibrate(
     force: Force = False,
 ) -> None:
     """Fits, judges on held-out data, saves, and prints before and after."""
-    from c2i_fast.calibration import CALIBRATORS
     from c2i_fast.calibration.file import save_calibrator
-    from c2i_fast.calibration.report import fit_report
+    from c2i_fast.calibration.report import check_methods, fit_report
     from c2i_fast.results.files import claim_file
 
     say = sayer(talk)
@@ -71,15 +74,14 @@ def calibrate(
     if not fit_fraction > 0:
         raise UsageError(f"--fit-fraction must be above 0, got {fit_fraction}")
     claim_file(out, force=force)
-    for name in method or ():
-        CALIBRATORS[name]
+    methods = check_methods(method or ["temperature"])
     if logits is not None:
         from c2i_fast.calibration.logits_file import load_logits
 
         values, labels, about = *load_logits(logits), {"logits": logits.name}
     else:
         values, labels, about = _forward(model, engine, talk, str(images), limit, seed, workers, on_error)
-    report = fit_report(values, labels, methods=tuple(method or ["temperature"]), fit_fraction=fit_fraction, seed=seed)
+    report = fit_report(values, labels, methods=methods, fit_fraction=fit_fraction, seed=seed)
     for note in report.notes:
         say(note)
     content = report.to_dict() | {"path": str(out), "skipped": about.get("skipped", 0)}
@@ -150,6 +152,11 @@ def _table(content: dict[str, Any]) -> None:
 
 
 def _learnt(parameters: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{k} = {v:.4f}" if isinstance(v, float) else f"{k} = {v}" for k, v in parameters.items() if v is not None
-    )
+    """Returns the parameters in words; of lists and maps only their names, as they are in the file."""
+    words = []
+    for name, value in parameters.items():
+        if isinstance(value, (list, dict)):
+            words.append(name)
+        elif value is not None:
+            words.append(f"{name} = {value:.4f}" if isinstance(value, float) else f"{name} = {value}")
+    return ", ".join(words)

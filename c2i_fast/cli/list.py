@@ -11,12 +11,12 @@ from c2i_fast.cli.render import show_json, show_table
 from c2i_fast.registry import Registry
 from c2i_fast.types import Preprocessing
 
-KINDS = ("metrics", "presets", "methods", "calibrators", "baselines", "engines", "recipes")
+KINDS = ("metrics", "presets", "methods", "calibrators", "measures", "baselines", "engines", "recipes")
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("list", help="List metrics, presets, methods, calibrators, baselines, engines or recipes.")(
+    app.command("list", help="List metrics, presets, methods, calibrators, measures, baselines, engines or recipes.")(
         flattened(list_names)
     )
 
@@ -82,6 +82,7 @@ def _registry(what: str) -> Registry[object]:
         "presets": ("c2i_fast.metrics", "PRESETS"),
         "methods": ("c2i_fast.attribution", "METHODS"),
         "calibrators": ("c2i_fast.calibration", "CALIBRATORS"),
+        "measures": ("c2i_fast.calibration.measures", "MEASURES"),
         "baselines": ("c2i_fast.perturb.baseline", "BASELINES"),
         "engines": ("c2i_fast.engines", "ENGINES"),
     }

@@ -6,6 +6,7 @@ import pytest
 
 from c2i_fast.attribution import METHODS
 from c2i_fast.calibration import CALIBRATORS
+from c2i_fast.calibration.measures import MEASURES
 from c2i_fast.cli.list import KINDS
 from c2i_fast.engines import ENGINES
 from c2i_fast.metrics import METRICS, PRESETS
@@ -17,6 +18,7 @@ REGISTRIES = {
     "presets": PRESETS,
     "methods": METHODS,
     "calibrators": CALIBRATORS,
+    "measures": MEASURES,
     "baselines": BASELINES,
     "engines": ENGINES,
 }
