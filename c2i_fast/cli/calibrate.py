@@ -52,6 +52,13 @@ def calibrate(
             "cross-validation on the share that is fitted on.",
         ),
     ] = None,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Another measure before and after (repeatable), or all; see list measures."),
+    ] = None,
+    diagram: Annotated[
+        Path | None, typer.Option(help="Draw reliability diagrams: FILE.png or .svg, and FILE-raw of the raw network.")
+    ] = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Seeded, stratified share that is fitted on; 1 fits on everything.")
     ] = 0.5,
@@ -63,17 +70,16 @@ def calibrate(
 ) -> None:
     """Fits, judges on held-out data, saves, and prints before and after."""
     from c2i_fast.calibration.file import save_calibrator
+    from c2i_fast.calibration.held_out import HeldOut, check_measures
     from c2i_fast.calibration.report import check_methods, fit_report
     from c2i_fast.results.files import claim_file
 
     say = sayer(talk)
-    if (model.model is None) == (logits is None) or (images is None) == (logits is None):
-        raise UsageError("give MODEL with --images SRC, or --logits FILE.npz alone")
-    if logits is not None and (model != ModelOptions() or engine != EngineOptions() or limit is not None):
-        raise UsageError("--logits stands alone: options of the model, the engine and --limit say nothing about it")
-    if not fit_fraction > 0:
-        raise UsageError(f"--fit-fraction must be above 0, got {fit_fraction}")
+    _check_source(model, engine, images, logits, limit, fit_fraction)
     claim_file(out, force=force)
+    if diagram is not None:
+        _check_diagram(diagram, force)
+    check_measures(measure or ())
     methods = check_methods(method or ["temperature"])
     if logits is not None:
         from c2i_fast.calibration.logits_file import load_logits
@@ -81,6 +87,7 @@ def calibrate(
         values, labels, about = *load_logits(logits), {"logits": logits.name}
     else:
         values, labels, about = _forward(model, engine, talk, str(images), limit, seed, workers, on_error)
+    asked = HeldOut.of(values, labels, fit_fraction, seed) if measure or diagram else None
     report = fit_report(values, labels, methods=methods, fit_fraction=fit_fraction, seed=seed)
     for note in report.notes:
         say(note)
@@ -89,7 +96,39 @@ def calibrate(
     meta = about | {name: content[name] for name in kept} | {"seed": seed, "fit_fraction": fit_fraction}
     out.parent.mkdir(parents=True, exist_ok=True)
     save_calibrator(out, report.calibrator, classes=values.shape[1], meta=meta, force=force)
+    if asked and measure:
+        content["measures"] = asked.measures(measure, report.calibrator, seed)
+    if asked and diagram:
+        content["diagrams"] = [str(path) for path in asked.draw(diagram, report.calibrator, content["method"])]
     show_json(content) if talk.json else _table(content)
+
+
+def _check_source(
+    model: ModelOptions,
+    engine: EngineOptions,
+    images: str | None,
+    logits: Path | None,
+    limit: int | None,
+    fit_fraction: float,
+) -> None:
+    """Raises a `UsageError` where the options do not say in one way what is to be calibrated."""
+    if (model.model is None) == (logits is None) or (images is None) == (logits is None):
+        raise UsageError("give MODEL with --images SRC, or --logits FILE.npz alone")
+    if logits is not None and (model != ModelOptions() or engine != EngineOptions() or limit is not None):
+        raise UsageError("--logits stands alone: options of the model, the engine and --limit say nothing about it")
+    if not fit_fraction > 0:
+        raise UsageError(f"--fit-fraction must be above 0, got {fit_fraction}")
+
+
+def _check_diagram(path: Path, force: bool) -> None:
+    """Raises an `InputError` where a diagram cannot be written, before anything is computed."""
+    from c2i_fast.report.reliability_diagram import FORMATS
+    from c2i_fast.results.files import claim_file
+
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(f"--diagram must end in {' or '.join(FORMATS)}, got {str(path)!r}")
+    for file in (path, path.with_name(f"{path.stem}-raw{path.suffix}")):
+        claim_file(file, force=force)
 
 
 def _forward(
@@ -146,9 +185,20 @@ def _table(content: dict[str, Any]) -> None:
     change = content["nll_change"]
     if change:
         print(f"NLL after − before, paired: {interval(change['mean'], change['ci95'])}")
+    if "measures" in content:
+        _measures(content["measures"])
     if not content["argmax_preserving"]:
         print("This calibrator may change the predicted class, and with it what is explained.")
-    print(f"wrote {content['path']}")
+    print(f"wrote {', '.join([content['path'], *content.get('diagrams', ())])}")
+
+
+def _measures(found: dict[str, Any]) -> None:
+    """Prints the measures that were asked for."""
+    sides = ("before", "after")
+    rows = [
+        [name, *(interval(both[side]["value"], both[side]["ci95"]) for side in sides)] for name, both in found.items()
+    ]
+    show_table("held out", ["measure", *sides], rows)
 
 
 def _learnt(parameters: dict[str, Any]) -> str:

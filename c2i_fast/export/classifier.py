@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2i_fast.errors import C2IError, UsageError
+from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.graphs import fused_graph, scorer_graph
 from c2i_fast.export.precision import at_precision
 from c2i_fast.export.save import save_graph
@@ -74,6 +74,11 @@ def export_classifier(
     scorer_path = out.with_suffix(".scorer.onnx")
     for path in (out, scorer_path) if scorer else (out,):
         claim_output(path, force=force)
+    if calibrator and classifier.contract.activation not in calibrator.activations:
+        raise InputError(
+            f"{calibrator.method} calibrates {' and '.join(calibrator.activations)} heads, and this model's is "
+            f"{classifier.contract.activation}"
+        )
     spec = calibrator_spec(calibrator) if calibrator else None
     shown = list(images)
     ready = at_precision(classifier, precision, shown, symmetric=symmetric)

@@ -206,3 +206,33 @@ def test_the_table_names_what_was_learnt_and_does_not_print_matrices(net, many, 
     said = done("calibrate", net, "--images", many[0], "--out", tmp_path / "m.json", "--method", "matrix").out
     assert "matrix: weights, bias" in said
     assert "may change the predicted class" in said
+
+
+def test_measures_and_diagrams_are_of_the_held_out_images(net, many, tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    options = ("--measure", "nll", "--measure", "smooth-ece", "--diagram", tmp_path / "r.png")
+    found = done("calibrate", net, "--images", many[0], "--out", tmp_path / "c.json", *options, "--json").json
+    assert list(found["measures"]) == ["nll", "smooth-ece"]
+    assert found["measures"]["nll"]["after"]["value"] == pytest.approx(found["after"]["nll"], rel=1e-9)
+    assert found["diagrams"] == [str(tmp_path / "r-raw.png"), str(tmp_path / "r.png")]
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("r.png", "r-raw.png"))
+    again = run("calibrate", net, "--images", many[0], "--out", tmp_path / "d.json", *options)
+    assert again.code == 1
+    assert "r.png" in again.err
+    said = done("calibrate", net, "--images", many[0], "--out", tmp_path / "e.json", "--measure", "mce").out
+    assert "mce" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--measure", "magic"), "magic"),
+        (("--diagram", "r.pdf"), "--diagram must end in .png or .svg"),
+        (("--measure", "nll", "--fit-fraction", "1"), "--fit-fraction below 1"),
+    ],
+)
+def test_measures_and_diagrams_that_cannot_be_had(net, many, tmp_path, options, message):
+    answer = run("calibrate", net, "--images", many[0], "--out", tmp_path / "c.json", *options)
+    assert answer.code in (1, 2)
+    assert message in answer.err
+    assert not list(tmp_path.iterdir())
