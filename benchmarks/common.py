@@ -72,7 +72,7 @@ class Case:
         preprocessing = preprocessing_from_options(recipe=self.recipe) if self.recipe else None
         return load_classifier(self.model, preprocessing=preprocessing, random_weights=self.random_weights)
 
-    def source(self, classifier: Classifier, limit: int) -> ImageSource:
+    def source(self, classifier: Classifier, limit: int | None) -> ImageSource:
         """Returns the first so many images, read from disk whenever they are scored."""
         if self.images is None:
             raise SkipError(f"case {self.name} needs --images")
@@ -126,6 +126,12 @@ CASES = {
             recipe="cifar10-imagenet-stats",
             images=_asset("images", "cifar10_test.npz"),
             count=240,
+        ),
+        Case(
+            name="cifar56",
+            model=_asset("models", "cifar10", "resnet56.onnx"),
+            recipe="cifar10-imagenet-stats",
+            images=_asset("images", "cifar10_test.npz"),
         ),
         Case(name="resnet50", model="torchvision:resnet50", random_weights=True, images=IMAGENET, count=8),
     )

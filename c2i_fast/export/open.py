@@ -155,7 +155,7 @@ def effective_precision(contract: GraphContract, asked: Precision) -> Precision:
         UsageError: Another low precision is asked for: what was rounded once is not to be rounded otherwise.
 
     Example:
-        >>> effective_precision(contract_of_an_int8_file, "fp32")
+        >>> effective_precision(contract_of_an_int8_file, "fp32")  # doctest: +SKIP
         'int8'
     """
     own = contract.precision

@@ -80,7 +80,7 @@ def at_precision(
         MissingDependencyError: onnxruntime, whose converters these are, is not installed.
 
     Example:
-        >>> at_precision(load_classifier("resnet20.onnx"), "fp16").contract.precision
+        >>> at_precision(load_classifier("resnet20.onnx"), "fp16").contract.precision  # doctest: +SKIP
         'fp16'
     """
     wanted = effective_precision(classifier.contract, precision)
@@ -113,7 +113,8 @@ def converted_for(classifier: Classifier, config: EngineConfig, images: Iterable
         C2IError: See `at_precision`.
 
     Example:
-        >>> converted_for(classifier, EngineConfig(engine="onnxruntime", precision="fp16")).contract.precision
+        >>> config = EngineConfig(engine="onnxruntime", precision="fp16")
+        >>> converted_for(classifier, config).contract.precision  # doctest: +SKIP
         'fp16'
     """
     if config.engine == "torch":

@@ -91,6 +91,16 @@ def test_what_is_missing_is_skipped_with_a_reason(tmp_path):
 
 
 @pytest.mark.slow
+def test_calibrators(assets):
+    methods = ("--method", "temperature", "--method", "matrix")
+    content, table = run("calibrators", "--quick", "--case", "cifar", "--case", "mobilenet", *methods)
+    found = {(row["case"], row["method"]): row for row in content["rows"]}
+    assert found["cifar", "temperature"]["measures"]["nll"]["after"]["n"] == 20
+    assert "refused" in found["mobilenet", "matrix"]
+    assert "use temperature" in table or "temperature" in found["mobilenet", "matrix"]["refused"]
+
+
+@pytest.mark.slow
 def test_gpu_on_the_host_checks_then_times():
     pytest.importorskip("torchvision", reason="torchvision is not installed")
     if shutil.which("g++") is None:
