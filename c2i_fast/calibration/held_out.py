@@ -52,8 +52,9 @@ class HeldOut:
         Example:
             >>> from c2i_fast.calibration.identity import Identity
             >>> part = HeldOut.of([[2.0, 0.0]] * 40, [0, 0, 0, 1] * 10, 0.5, seed=0)
-            >>> round(part.measures(["brier"], Identity().fit([[2.0, 0.0]], [0]), 0)["brier"]["before"]["value"], 3)
-            0.396
+            >>> found = part.measures(["brier"], Identity().fit([[2.0, 0.0]] * 2, [0, 1]), 0)
+            >>> round(found["brier"]["before"]["value"], 3)
+            0.409
         """
         chosen = None if ALL in names else list(dict.fromkeys(names))
         before = measure(self.logits, self.labels, chosen, seed=seed)
