@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +27,9 @@ from c2i_fast.cli.render import progress, sayer, show_json
 from c2i_fast.cli.scores_table import show_scores
 from c2i_fast.errors import UsageError
 
+if TYPE_CHECKING:
+    from c2i_fast.results.settings import RunSettings
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
@@ -34,49 +38,78 @@ def register(app: typer.Typer) -> None:
     )
 
 
-def score(
-    model: ModelOptions,
-    engine: EngineOptions,
-    talk: TalkOptions,
-    images: Images,
-    out: Annotated[Path, typer.Option(help="The run directory to write.")],
-    maps: Annotated[
-        list[str] | None,
-        typer.Option(metavar="[NAME=]PATH", help="What explain wrote, an .npz with maps and ids, or a folder of .npy."),
-    ] = None,
+@dataclass(frozen=True, kw_only=True)
+class ScoringOptions:
+    """What is measured and how the run is kept. None means: the default, or on --resume what the run was begun with."""
+
     controls: Annotated[
         bool, typer.Option("--controls", help="Add the controls random, smooth-random, sobel and center.")
-    ] = False,
+    ] = False
     metric: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="A metric (repeatable); default deletion, insertion and gap."),
-    ] = None,
-    preset: Annotated[str | None, typer.Option(help="c2i (default) or rise; see c2i-fast list presets.")] = None,
+    ] = None
+    preset: Annotated[str | None, typer.Option(help="c2i (default) or rise; see c2i-fast list presets.")] = None
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the protocol.")
-    ] = None,
+    ] = None
     readout: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME",
             help="raw, calibrated, logit or sigmoid (repeatable); default raw, and calibrated where possible.",
         ),
-    ] = None,
-    calibrator: Annotated[Path | None, typer.Option(help="A calibrator file, for a model that carries none.")] = None,
-    target: Target = None,
-    limit: Limit = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Of every random number (0).")] = None,
-    workers: Workers = 2,
-    on_error: OnError = "stop",
+    ] = None
+    target: Target = None
+    limit: Limit = None
+    seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Of every random number (0).")] = None
     keep_logits: Annotated[
         bool, typer.Option("--keep-logits", help="Keep the logits, so that rescore needs no pass.")
-    ] = False,
+    ] = False
     part_passes: Annotated[
-        int | None, typer.Option(min=1, help="Passes after which a part of the run is stored (1024).")
-    ] = None,
+        int | None, typer.Option(min=1, help="Passes after which a part of the run is stored (1024; 65536 on a GPU).")
+    ] = None
     fp32_images: Annotated[
         int | None, typer.Option(min=2, help="In low precision: images also scored in fp32 (64).")
+    ] = None
+
+    def settings(self, engine: EngineOptions) -> RunSettings:
+        """Returns what was given of a run's settings."""
+        from c2i_fast.results.settings import RunSettings
+
+        return RunSettings(
+            metrics=tuple(self.metric) if self.metric else None,
+            preset=self.preset,
+            overrides=_overrides(self.set_ or [], self.target),
+            readouts=tuple(self.readout) if self.readout else None,
+            controls=self.controls or None,
+            engine=None if engine.engine == "auto" else engine.engine,
+            precision=engine.precision,
+            device=None if engine.device == "auto" else engine.device,
+            threads=engine.threads,
+            batch_size=engine.batch_size,
+            passes_per_part=self.part_passes,
+            keep_logits=self.keep_logits or None,
+            limit=self.limit,
+            seed=self.seed,
+            fp32_images=self.fp32_images,
+        )
+
+
+def score(
+    model: ModelOptions,
+    engine: EngineOptions,
+    talk: TalkOptions,
+    scored: ScoringOptions,
+    images: Images,
+    out: Annotated[Path, typer.Option(help="The run directory to write.")],
+    maps: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[NAME=]PATH", help="What explain wrote, an .npz with maps and ids, or a folder of .npy."),
     ] = None,
+    calibrator: Annotated[Path | None, typer.Option(help="A calibrator file, for a model that carries none.")] = None,
+    workers: Workers = 2,
+    on_error: OnError = "stop",
     allow_drift: Annotated[
         bool, typer.Option("--allow-drift", help="Accept a low precision that fails its check against fp32.")
     ] = False,
@@ -85,7 +118,6 @@ def score(
 ) -> None:
     """Checks everything, opens the engine, scores part by part, sums up."""
     from c2i_fast.results.scoring import RunRequest, prepare
-    from c2i_fast.results.settings import RunSettings
 
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
@@ -93,29 +125,17 @@ def score(
         raise UsageError("--resume goes on with a run and --force replaces it; give one of them")
     if not all(maps or ()):
         raise UsageError("--maps is empty; give [NAME=]PATH")
-    given = RunSettings(
-        metrics=tuple(metric) if metric else None,
-        preset=preset,
-        overrides=_overrides(set_ or [], target),
-        readouts=tuple(readout) if readout else None,
-        controls=controls or None,
-        engine=None if engine.engine == "auto" else engine.engine,
-        precision=engine.precision,
-        device=None if engine.device == "auto" else engine.device,
-        threads=engine.threads,
-        batch_size=engine.batch_size,
-        passes_per_part=part_passes,
-        keep_logits=keep_logits or None,
-        limit=limit,
-        seed=seed,
-        fp32_images=fp32_images,
-    )
     request = RunRequest(
-        out=out, given=given, maps=tuple(maps or ()), calibrator=calibrator, resume=resume, force=force
+        out=out,
+        given=scored.settings(engine),
+        maps=tuple(maps or ()),
+        calibrator=calibrator,
+        resume=resume,
+        force=force,
     )
     settings = request.settings()
     followed = (settings.overrides or {}).get("target", "top1")
-    if target == "top1" and followed != "top1":
+    if scored.target == "top1" and followed != "top1":
         raise UsageError(f"--resume goes on with --target {followed}, not top1; leave the option out")
     classifier = model.load(say, settings.seed or 0)
     source = open_source(images, classifier, say, settings.limit)
