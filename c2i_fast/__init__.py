@@ -5,10 +5,10 @@ Importing this package imports NumPy and nothing heavier; engines and frameworks
 
 from c2i_fast.errors import C2IError
 from c2i_fast.memory import Scores, score
+from c2i_fast.protocols import CurveProtocol
 from c2i_fast.types import (
     Calibrator,
     Curve,
-    CurveProtocol,
     EngineConfig,
     GraphContract,
     MaskedPasses,

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError
+from c2i_fast.metrics.measures import make_measures
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
-from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols, score_stream
+from c2i_fast.score import ScoreTask, score_stream
 from c2i_fast.types import Calibrator, Floats, Precision, Preprocessing, Score
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def score(
     images: Any,
     maps: Any,
     *,
-    metrics: Sequence[str] = DEFAULT_METRICS,
-    preset: str = "c2i",
+    metrics: Sequence[str] = (),
+    preset: str | Sequence[str] = "c2i",
     overrides: Mapping[str, str] | None = None,
     readouts: Sequence[str] = (),
     calibrator: Calibrator | str | Path | None = None,
@@ -80,8 +81,8 @@ def score(
         model: a torch module, a MODEL of the command line (`model.onnx`, `torchvision:resnet50` …) or a `Classifier`.
         images: float (N, C, *space) in the units `preprocessing` expects, or uint8 (N, H, W, C); arrays or DLPack.
         maps: (N, h, w) of any real values and resolution, or a mapping from method names to such.
-        metrics: see `c2i-fast list metrics`.
-        preset: `c2i` or `rise`.
+        metrics: see `c2i-fast list metrics`; by default the preset's own.
+        preset: one or several, see `c2i-fast list presets`.
         overrides: the preset's fields to set otherwise, as `--set FIELD=VALUE`.
         readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where possible.
         calibrator: a fitted one or a file; by default the model's own.
@@ -111,12 +112,12 @@ def score(
     source = MemoryImages(images, ids=ids, labels=labels)
     sources = memory_maps(maps, source.ids)
     first = next(source.loads(0))()
-    chosen, protocols = make_protocols(metrics, preset, {**(overrides or {}), **_target(target)})
+    presets = (preset,) if isinstance(preset, str) else tuple(preset)
+    measures = make_measures(metrics, presets, {**(overrides or {}), **_target(target)})
     classifier = as_classifier(model, preprocessing, first.shape)
     calibrator = as_calibrator(calibrator, classifier)
     task = ScoreTask(
-        metrics=chosen,
-        protocols=protocols,
+        measures=measures,
         readouts=check_readouts(tuple(readouts), calibrator),
         preprocessing=classifier.contract.preprocessing,
         activation=classifier.contract.activation,
@@ -152,7 +153,7 @@ def _run(
         for image in part.images:
             rows += image.scores
             requested += image.plan.requested
-            run += len(image.plan.work) - image.plan.extra
+            run += image.plan.passes - image.plan.extra
     return Scores(
         rows=tuple(rows),
         requested=requested,

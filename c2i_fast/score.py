@@ -1,10 +1,10 @@
 """The main path: images and maps → plans → masked passes → curves → scores. Read this first.
 
 for each part of whole images:      (as few as reach `passes_per_part`)
-    plan_image       which masked images serve every method, metric and end at once
+    plan             every metric asks for its passes; equal masked images are one, whoever asks
     passes.select    the only fast part: full batches through the engine
     read             logits → the target's read-out, float64, as many read-outs as asked for
-    combine          curves → the metric's curve and its area
+    measure          read-outs → the metric's value, and its curve
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from c2i_fast.data.source import Image, Skipped, in_order
-from c2i_fast.metrics.base import METRICS, CurveMetric
-from c2i_fast.metrics.presets import protocol_for
+from c2i_fast.metrics.base import Asked, MapCase
+from c2i_fast.metrics.measures import Measure, protocols_of
 from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.metrics.target import target_class
-from c2i_fast.perturb.plan import CurveRequest, ImagePlan, plan_image
+from c2i_fast.perturb.baseline import Given
+from c2i_fast.perturb.book import Book
+from c2i_fast.perturb.curve import RankedMap
+from c2i_fast.perturb.plan import ImagePlan, Request, closed
+from c2i_fast.perturb.units import Units
+from c2i_fast.protocols import Protocol
 from c2i_fast.types import (
     Calibrator,
-    Curve,
-    CurveProtocol,
     Doubles,
     Floats,
     Ints,
@@ -41,10 +44,10 @@ if TYPE_CHECKING:
     from c2i_fast.attribution.base import Method
     from c2i_fast.data.map_source import MapSource
 
-DEFAULT_METRICS = ("deletion", "insertion", "gap")
 PASSES_PER_PART = 1024
 PASSES_PER_PART_ON_GPU = 65_536
 MOST_PLANNING_THREADS = 4
+MOST_DIRECT_PER_PART = 256  # images that no mask makes are held whole until they are run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,27 +55,32 @@ class ScoreTask:
     """What is to be measured, the same for every image.
 
     Attributes:
-        metrics: what is computed from the curves.
-        protocols: one for each curve the metrics need.
+        measures: what is computed: metrics under their protocols.
         readouts: how logits become numbers.
         calibrator: for the read-out `calibrated`.
         controls: methods that look at no model, whose maps are made on the way.
         passes_per_part: images are worked on in groups that reach this many passes.
+        seed: of whatever a metric or a baseline draws.
     """
 
-    metrics: tuple[CurveMetric, ...]
-    protocols: tuple[CurveProtocol, ...]
+    measures: tuple[Measure, ...]
     readouts: tuple[str, ...]
     preprocessing: Preprocessing
     activation: Literal["softmax", "sigmoid"] = "softmax"
     calibrator: Calibrator | None = None
     controls: tuple[Method, ...] = ()
     passes_per_part: int = PASSES_PER_PART
+    seed: int = 0
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """Those of the measures, each once."""
+        return protocols_of(self.measures)
 
     @property
     def target_rule(self) -> str:
-        """Whose class is followed; one rule for all curves of a task."""
-        return self.protocols[0].target
+        """Whose class is followed; one rule for all measures of a task."""
+        return self.measures[0].protocol.target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,15 +106,6 @@ class ScoredPart:
     next: int
     images: tuple[ScoredImage, ...]
     skipped: tuple[Skipped, ...]
-
-
-def make_protocols(
-    metrics: Sequence[str], preset: str, overrides: Mapping[str, str]
-) -> tuple[tuple[CurveMetric, ...], tuple[CurveProtocol, ...]]:
-    """Returns the metrics by name and the protocol of every curve they need, each once."""
-    chosen = tuple(METRICS[name] for name in dict.fromkeys(metrics))
-    curves = dict.fromkeys(curve for metric in chosen for curve in metric.curves)
-    return chosen, tuple(protocol_for(preset, curve, overrides) for curve in curves)
 
 
 def score_stream(
@@ -150,7 +149,19 @@ def _plan(image: Image | Skipped, maps: Mapping[str, MapSource], task: ScoreTask
     saliency = {name: source.load(image.id, image.pixels.shape[1:]) for name, source in maps.items()}
     for control in task.controls:
         saliency[control.name] = control.explain([image.id], image.pixels[None], np.zeros(1, np.int64))[0]
-    return image, plan_image(image.pixels, saliency, task.protocols, task.preprocessing)
+    return image, plan_measures(image, saliency, task)
+
+
+def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask) -> ImagePlan:
+    """Returns the passes that serve every method, metric and end of one image."""
+    given = Given(pixels=image.pixels, preprocessing=task.preprocessing, image=image.id, seed=task.seed)
+    book, partitions = Book(given=given), dict[tuple[str, int | None], Units]()
+    requests = []
+    for method, values in saliency.items():
+        ranked = RankedMap(saliency=values, partitions=partitions)
+        case = MapCase(image=image, method=method, ranked=ranked, seed=task.seed)
+        requests += [measure.request(case, book) for measure in task.measures]
+    return closed(book, requests)
 
 
 def _parts(planned: Iterable[Planned], passes_per_part: int) -> Iterator[list[Planned]]:
@@ -158,12 +169,16 @@ def _parts(planned: Iterable[Planned], passes_per_part: int) -> Iterator[list[Pl
     total = 0
     for item in planned:
         group.append(item)
-        total += len(item[1].work) if item[1] else 0
+        total += _weight(item[1], passes_per_part) if item[1] else 0
         if total >= passes_per_part:
             yield group
             group, total = [], 0
     if group:
         yield group
+
+
+def _weight(plan: ImagePlan, passes_per_part: int) -> int:
+    return len(plan.work) + len(plan.direct) * max(1, passes_per_part // MOST_DIRECT_PER_PART)
 
 
 def _scored(
@@ -172,15 +187,30 @@ def _scored(
     """Yields the images of a part with their scores, from logits or from what the device read itself."""
     if not pairs:
         return
-    plans, work, ends = _joined([plan for _, plan in pairs])
-    if isinstance(passes, ReadingPasses) and not keep_logits and readable(task.readouts, task.calibrator):
+    if isinstance(passes, ReadingPasses) and not keep_logits and _readable(task):
         yield from _read_on_device(passes, pairs, task)
         return
-    for (image, plan), logits in zip(pairs, np.split(passes.select(plans, work), ends), strict=True):
+    plans, work, ends = _joined([plan for _, plan in pairs])
+    masked = np.split(passes.select(plans, work), ends)
+    for (image, plan), own, direct in zip(pairs, masked, _direct(passes, pairs), strict=True):
+        logits = np.concatenate([own, direct]) if len(direct) else own
         target = _target(image, logits[plan.clean], task)
-        values = read_all(logits, target, plan.perturbed_fraction, task)
-        scores = image_scores(image.id, plan.curves, values, target, task)
+        scores = image_scores(image.id, plan.requests, logits, plan.perturbed_fraction, target, task)
         yield ScoredImage(image=image, plan=plan, logits=logits, target=target, scores=scores)
+
+
+def _readable(task: ScoreTask) -> bool:
+    follows = {measure.metric.follows for measure in task.measures}
+    return "complement" not in follows and readable(task.readouts, task.calibrator)
+
+
+def _direct(passes: MaskedPasses, pairs: Sequence[tuple[Image, ImagePlan]]) -> list[Floats]:
+    """Returns the logits (D, K) of every image's passes that no mask makes."""
+    images = [image for _, plan in pairs for image in plan.direct]
+    if not images:
+        return [np.empty((0, 0), np.float32)] * len(pairs)
+    ends = np.cumsum([len(plan.direct) for _, plan in pairs])[:-1]
+    return np.split(passes.direct(images), ends)
 
 
 def _read_on_device(
@@ -196,13 +226,21 @@ def _read_on_device(
     values = np.empty((len(work), len(task.readouts)))
     asked = reading(task.readouts, followed[rest], calibrator=task.calibrator, activation=task.activation)
     values[rest] = passes.read(plans, work[rest], asked)
-    for row, z, (_, plan), target in zip(clean, logits, pairs, targets, strict=True):
-        fraction = plan.perturbed_fraction[[plan.clean]]
-        values[row] = [value[0] for value in read_all(z[None], int(target), fraction, task).values()]
-    for (image, plan), target, own in zip(pairs, targets, np.split(values, ends), strict=True):
-        by_name = dict(zip(task.readouts, own.T, strict=True))
-        scores = image_scores(image.id, plan.curves, by_name, int(target), task)
+    values[clean] = [_row_of(z[None], int(t), np.zeros(1), task)[0] for z, t in zip(logits, targets, strict=True)]
+    owns = zip(pairs, targets, np.split(values, ends), _direct(passes, pairs), strict=True)
+    for (image, plan), target, own, direct in owns:
+        if len(direct):
+            shares = plan.perturbed_fraction[len(plan.work) :]
+            own = np.concatenate([own, _row_of(direct, int(target), shares, task)])
+        by_name = {(name, "value"): column for name, column in zip(task.readouts, own.T, strict=True)}
+        scores = measured(image.id, plan.requests, by_name, int(target), task)
         yield ScoredImage(image=image, plan=plan, logits=None, target=int(target), scores=scores)
+
+
+def _row_of(logits: Floats, target: int, fractions: Doubles, task: ScoreTask) -> Doubles:
+    """Returns every read-out of some passes, (P, R)."""
+    readings = read_all(logits, target, fractions, task, ("value",))
+    return np.stack([readings[name, "value"] for name in task.readouts], axis=1)
 
 
 def _joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, np.ndarray]:
@@ -217,50 +255,68 @@ def _target(image: Image, clean: Floats, task: ScoreTask) -> int:
     return target_class(image.id, image.labels, image.target, clean, task.target_rule)
 
 
-def read_all(logits: Floats, target: int, perturbed_fraction: np.ndarray, task: ScoreTask) -> dict[str, Doubles]:
-    """Returns every read-out of class `target` for logits (P, K), float64 (P,) each."""
+Readings = Mapping[tuple[str, str], Doubles]
+"""(read-out, `value` or `complement`) → float64 (P,)."""
+
+
+def read_all(
+    logits: Floats, target: int, perturbed_fraction: Doubles, task: ScoreTask, follows: Iterable[str]
+) -> Readings:
+    """Returns every read-out of class `target` for logits (P, K), and one less it where `follows` says so."""
     return {
-        readout: read(
+        (readout, what): read(
             readout,
             logits,
             target,
             calibrator=task.calibrator,
             perturbed_fraction=perturbed_fraction,
             activation=task.activation,
+            complement=what == "complement",
         )
+        for what in follows
         for readout in task.readouts
     }
 
 
 def image_scores(
-    image: str, curves: Sequence[CurveRequest], values: Mapping[str, Doubles], target: int, task: ScoreTask
+    image: str, requests: Sequence[Request], logits: Floats, fractions: Doubles, target: int, task: ScoreTask
 ) -> tuple[Score, ...]:
-    """Returns every score of one image from the read-outs (P,) of its passes: methods × metrics × read-outs."""
+    """Returns every score of one image from the logits (P, K) and λ (P,) of its passes."""
+    follows = {measure.metric.follows for measure in task.measures} - {"nothing"}
+    readings = read_all(logits, target, fractions, task, follows)
+    return measured(image, requests, readings, target, task)
+
+
+def measured(
+    image: str, requests: Sequence[Request], readings: Readings, target: int, task: ScoreTask
+) -> tuple[Score, ...]:
+    """Returns every score of one image from the read-outs of its passes: read-outs × methods × metrics."""
+    by_name = {(measure.metric.name, measure.protocols): measure for measure in task.measures}
     scores = []
-    by_name = {(c.method, c.protocol.metric): c for c in curves}
-    for readout, read_out in values.items():
-        for method in dict.fromkeys(c.method for c in curves):
-            for metric in task.metrics:
-                needed = [by_name[method, name] for name in metric.curves]
-                made = [Curve(fractions=c.fractions, values=read_out[c.passes]) for c in needed]
-                scores.append(_row(image, metric, needed, metric.combine(tuple(made)), readout, target))
+    for number, readout in enumerate(task.readouts):
+        for request in requests:
+            measure = by_name[request.metric, request.protocols]
+            if measure.metric.follows != "nothing":
+                values = readings[readout, measure.metric.follows][request.passes]
+                scores.append(_row(image, request, measure, readout, values, target))
+            elif number == 0:  # no read-out enters, so there is one row and not one for each
+                scores.append(_row(image, request, measure, "none", request.x, target))
     return tuple(scores)
 
 
-def _row(
-    image: str, metric: CurveMetric, needed: Sequence[CurveRequest], curve: Curve, readout: str, target: int
-) -> Score:
-    first = needed[0]
+def _row(image: str, request: Request, measure: Measure, readout: str, values: Doubles, target: int) -> Score:
+    asked = Asked(passes=request.passes, x=request.x, lengths=request.lengths)
+    found = measure.metric.measure(asked, values, measure.protocols)
     return Score(
         image=image,
-        method=first.method,
-        metric=metric.name,
-        protocol=first.protocol.name,
-        protocol_hash=first.protocol.hash(),
+        method=request.method,
+        metric=request.metric,
+        protocol=request.protocol.name,
+        protocol_hash=request.protocol.hash(),
         readout=readout,
         target=target,
-        value=curve.area(),
-        curve=curve,
-        passes=sum(len(c.passes) for c in needed),
-        warnings=first.warnings,
+        value=found.value,
+        curve=found.curve,
+        passes=len(request.passes),
+        warnings=request.warnings,
     )

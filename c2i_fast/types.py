@@ -6,11 +6,9 @@ Plans, images and baselines are always in the units of the fused graph's `pixels
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -22,8 +20,6 @@ Ints = NDArray[np.int32]
 Feeds = Mapping[str, NDArray[Any]]
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-Order = Literal["morf", "lerf"]
-End = Literal["image", "baseline"]
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -86,63 +82,6 @@ class Curve:
             0.5
         """
         return float(np.trapezoid(self.values, self.fractions))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurveProtocol:
-    """Everything that defines a curve metric but its read-out. Stored with every result.
-
-    Attributes:
-        name: the preset's, plus `+FIELD=VALUE` for every override; not part of the hash.
-        metric: the plain name, e.g. `deletion`.
-        unit: what changes at one go: `pixel`, all channels together.
-        order: `morf` (most relevant first) or `lerf`, its exact reversal.
-        ties: among equal saliency, `index` lets the smaller flat index go first, `reverse-index` the larger.
-        counts: how the number of changed elements grows: `equal`, `floor`, `ceil-block`, `pixels` or `list`.
-        intervals: n for the rules that take it, else None.
-        pixels_per_step: p for the rule `pixels`; None there means eight rows of the map, as RISE's data-set run.
-        count_list: the counts of the rule `list`.
-        start: the end the curve starts from.
-        baseline: what the other end is (`list baselines`).
-        x: `fraction`, the changed share; or `step`, k/n.
-        target: `top1` of the raw logits on the clean image, `label`, or a class index in digits.
-        summary: `trapezoid`, the area over x.
-    """
-
-    name: str
-    metric: str
-    unit: Literal["pixel"] = "pixel"
-    order: Order = "morf"
-    ties: Literal["index", "reverse-index"] = "index"
-    counts: Literal["equal", "floor", "ceil-block", "pixels", "list"] = "equal"
-    intervals: int | None = 32
-    pixels_per_step: int | None = None
-    count_list: tuple[int, ...] | None = None
-    start: End = "image"
-    baseline: str = "mean"
-    x: Literal["fraction", "step"] = "fraction"
-    target: str = "top1"
-    summary: Literal["trapezoid"] = "trapezoid"
-
-    @property
-    def canonical_baseline(self) -> str:
-        """The baseline under the one name its synonyms share: passes and hashes are the same for all of them."""
-        return "mean" if self.baseline == "zero" else self.baseline
-
-    def __post_init__(self) -> None:
-        if self.count_list is not None:
-            object.__setattr__(self, "count_list", tuple(self.count_list))  # JSON brings a list
-
-    def hash(self) -> str:
-        """Returns the first 16 hex digits of SHA-256 over canonical JSON of every field but the name."""
-        return _protocol_hash(self)
-
-
-@lru_cache(maxsize=256)  # asked for once a row
-def _protocol_hash(protocol: CurveProtocol) -> str:
-    content = {key: value for key, value in asdict(protocol).items() if key != "name"}
-    content["baseline"] = protocol.canonical_baseline
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

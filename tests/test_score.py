@@ -17,7 +17,8 @@ from c2i_fast.data.memory import MemoryImages, memory_maps
 from c2i_fast.data.source import Image, Skipped
 from c2i_fast.errors import InputError, UsageError
 from c2i_fast.metrics import METRICS
-from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols, score_stream
+from c2i_fast.metrics.measures import DEFAULT_METRICS, make_measures, protocols_of
+from c2i_fast.score import ScoreTask, score_stream
 from c2i_fast.types import Preprocessing
 from tests import nets
 
@@ -26,8 +27,8 @@ ALL = ("deletion", "insertion", "deletion-lerf", "insertion-lerf", "gap")
 
 
 def make_task(metrics=ALL, preset="c2i", overrides=None, **options) -> ScoreTask:
-    chosen, protocols = make_protocols(metrics, preset, {"intervals": "5"} if overrides is None else overrides)
-    content = {"metrics": chosen, "protocols": protocols, "readouts": ("raw",), "preprocessing": PREPROCESSING}
+    measures = make_measures(metrics, (preset,), {"intervals": "5"} if overrides is None else overrides)
+    content = {"measures": measures, "readouts": ("raw",), "preprocessing": PREPROCESSING}
     return ScoreTask(**{**content, **options})
 
 
@@ -311,7 +312,7 @@ def test_a_calibrator_that_asks_for_the_perturbed_fraction_gets_that_of_each_pas
     (part,) = run(images, {"ours": maps["ours"]}, task)
     np.testing.assert_array_equal(calibrator.seen, part.images[0].plan.perturbed_fraction)
     row = part.images[0].scores[0]
-    logits = part.images[0].logits[part.images[0].plan.curves[0].passes].astype(np.float64)
+    logits = part.images[0].logits[part.images[0].plan.requests[0].passes].astype(np.float64)
     scaled = logits * (2 - row.curve.fractions[:, None])
     expected = np.exp(scaled[:, row.target]) / np.exp(scaled).sum(axis=1)
     np.testing.assert_allclose(row.curve.values, expected, rtol=1e-12)
@@ -321,22 +322,22 @@ def test_a_calibrator_that_asks_for_the_perturbed_fraction_gets_that_of_each_pas
 
 
 def test_each_curve_is_planned_once_however_many_metrics_need_it():
-    metrics, protocols = make_protocols(("gap", "deletion", "gap", "insertion"), "c2i", {})
-    assert [m.name for m in metrics] == ["gap", "deletion", "insertion"]
-    assert [p.metric for p in protocols] == ["deletion", "deletion-lerf", "insertion"]
+    measures = make_measures(("gap", "deletion", "gap", "insertion"), ("c2i",), {})
+    assert [m.metric.name for m in measures] == ["gap", "deletion", "insertion"]
+    assert [p.metric for p in protocols_of(measures)] == ["deletion", "deletion-lerf", "insertion"]
     assert DEFAULT_METRICS == ("deletion", "insertion", "gap")
     assert set(DEFAULT_METRICS) <= set(METRICS)
 
 
 def test_unknown_metrics_presets_and_fields_are_input_errors():
     with pytest.raises(InputError, match=r"no metric 'deletoin' \(did you mean 'deletion'\?\)"):
-        make_protocols(("deletoin",), "c2i", {})
+        make_measures(("deletoin",), ("c2i",), {})
     with pytest.raises(InputError, match="no preset"):
-        make_protocols(("deletion",), "rice", {})
+        make_measures(("deletion",), ("rice",), {})
     with pytest.raises(InputError, match="no field"):
-        make_protocols(("deletion",), "c2i", {"steps": "3"})
+        make_measures(("deletion",), ("c2i",), {"steps": "3"})
     with pytest.raises(UsageError):
-        make_protocols(("deletion",), "c2i", {"target": "best"})
+        make_measures(("deletion",), ("c2i",), {"target": "best"})
 
 
 def test_a_task_is_frozen():

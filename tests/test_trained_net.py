@@ -14,7 +14,7 @@ from c2i_fast import score
 from c2i_fast.demo.tetromino import make_tetrominoes
 from c2i_fast.metrics.presets import protocol_for
 from c2i_fast.models import load_classifier
-from c2i_fast.perturb.baseline import baseline_image
+from c2i_fast.perturb.baseline import Given, baseline_image
 
 ort = pytest.importorskip("onnxruntime", reason="the network is run by onnxruntime")
 
@@ -65,7 +65,7 @@ def test_every_curve_is_what_a_loop_over_pixels_gives(data, session, preset, rea
         index = np.arange(saliency.size)
         order = sorted(index, key=lambda p: (-saliency[p], p if preset == "c2i" else -p))
         order = np.array(order if protocol.order == "morf" else order[::-1])
-        baseline = baseline_image(protocol.baseline, image, prep)
+        baseline = baseline_image(protocol.baseline, Given(pixels=image, preprocessing=prep))
         start, end = (image, baseline) if protocol.start == "image" else (baseline, image)
         steps = np.rint(row.curve.fractions * saliency.size).astype(int)
         masked = np.repeat(start[None], len(steps), axis=0)

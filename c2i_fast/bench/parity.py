@@ -15,7 +15,8 @@ import numpy as np
 from c2i_fast.errors import ContractError
 from c2i_fast.perturb.passes import GraphPasses, ReferencePasses
 from c2i_fast.perturb.plan import plan_image
-from c2i_fast.types import CurveProtocol, Doubles, Floats, Ints, PerturbationPlan, Preprocessing
+from c2i_fast.protocols import CurveProtocol, Protocol
+from c2i_fast.types import Doubles, Floats, Ints, PerturbationPlan, Preprocessing
 
 IMAGES = 32
 PASSES_AN_IMAGE = 2
@@ -59,7 +60,7 @@ def check_parity(
     reference: ReferencePasses,
     images: Sequence[Floats],
     maps: Sequence[Floats],
-    protocols: Sequence[CurveProtocol],
+    protocols: Sequence[Protocol],
     *,
     precision: str,
     reference_name: str,
@@ -100,14 +101,15 @@ def check_parity(
 def sample_work(
     images: Sequence[Floats],
     maps: Sequence[Floats],
-    protocols: Sequence[CurveProtocol],
+    protocols: Sequence[Protocol],
     preprocessing: Preprocessing,
 ) -> tuple[list[PerturbationPlan], Ints]:
     """Returns the plans of all images and two of each one's passes, others for each image."""
     plans: list[PerturbationPlan] = []
     work = []
     for number, (image, saliency) in enumerate(zip(images, maps, strict=True)):
-        planned = plan_image(image, {"map": saliency}, protocols, preprocessing)
+        curves = [protocol for protocol in protocols if isinstance(protocol, CurveProtocol)]
+        planned = plan_image(image, {"map": saliency}, curves, preprocessing)
         total = len(planned.work)
         chosen = sorted({(number * PASSES_AN_IMAGE + total * k // PASSES_AN_IMAGE) % total for k in (0, 1)})
         work.append(planned.work[chosen] + np.array([len(plans), 0], np.int32))

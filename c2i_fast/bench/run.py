@@ -13,6 +13,7 @@ from c2i_fast.bench.report import BenchReport
 from c2i_fast.bench.scoring import (
     ScoringFigures,
     Workload,
+    curve_intervals,
     images_for,
     scoring_task,
     smooth_noise,
@@ -151,6 +152,7 @@ def _workload(classifier: Classifier, subject: _Subject, images_per_s: float, ru
     """Returns as many synthetic images as fill one turn."""
     contract = classifier.contract
     calibrator = calibrator_from_spec(contract.calibrator) if contract.calibrator else None
-    intervals = scoring_task(contract, None).protocols[0].intervals or 1
-    count = images_for(rules.seconds / rules.turns, images_per_s, 2 * intervals)  # all curves cost two: the mirror
+    count = images_for(
+        rules.seconds / rules.turns, images_per_s, 2 * curve_intervals(contract)
+    )  # all curves cost two: the mirror
     return synthetic_workload(contract, subject.passes, count, calibrator)

@@ -16,12 +16,13 @@ from c2i_fast.bench.raw import image_shape
 from c2i_fast.bench.timing import Latency
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.source import ImageSource
+from c2i_fast.metrics.measures import make_measures
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.perturb.passes import GraphPasses
 from c2i_fast.results.estimate import SubsetSource
 from c2i_fast.results.record import Totals, record
 from c2i_fast.results.run import RunDirectory
-from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols
+from c2i_fast.score import ScoreTask
 from c2i_fast.types import Calibrator, Doubles, Floats, GraphContract
 
 INTERVALS = 32
@@ -95,14 +96,16 @@ class Workload:
             return record(run, self.images, self.maps, self.passes, self.task)
 
 
+def curve_intervals(contract: GraphContract) -> int:
+    """Returns the intervals of the curves that are timed: 32, or fewer where an image has fewer elements."""
+    return min(INTERVALS, int(np.prod(image_shape(contract)[1:])))
+
+
 def scoring_task(contract: GraphContract, calibrator: Calibrator | None) -> ScoreTask:
     """Returns deletion, insertion and gap under `c2i`, 33 points a curve (fewer where an image has fewer elements)."""
-    elements = int(np.prod(image_shape(contract)[1:]))
-    overrides = {} if elements >= INTERVALS else {"intervals": str(elements)}
-    metrics, protocols = make_protocols(DEFAULT_METRICS, "c2i", overrides)
+    measures = make_measures((), ("c2i",), {"intervals": str(curve_intervals(contract))})
     return ScoreTask(
-        metrics=metrics,
-        protocols=protocols,
+        measures=measures,
         readouts=check_readouts((), calibrator),
         preprocessing=contract.preprocessing,
         activation=contract.activation,

@@ -49,7 +49,10 @@ class ScoringOptions:
         list[str] | None,
         typer.Option(metavar="NAME", help="A metric (repeatable); default deletion, insertion and gap."),
     ] = None
-    preset: Annotated[str | None, typer.Option(help="c2i (default) or rise; see c2i-fast list presets.")] = None
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A table of protocols (repeatable; default c2i); see c2i-fast list presets."),
+    ] = None
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the protocol.")
     ] = None
@@ -79,7 +82,7 @@ class ScoringOptions:
 
         return RunSettings(
             metrics=tuple(self.metric) if self.metric else None,
-            preset=self.preset,
+            presets=tuple(self.preset) if self.preset else None,
             overrides=_overrides(self.set_ or [], self.target),
             readouts=tuple(self.readout) if self.readout else None,
             controls=self.controls or None,

@@ -32,7 +32,8 @@ from c2i_fast.kernels.launch import (
 )
 from c2i_fast.kernels.storage import Storage
 from c2i_fast.perturb.passes import check_shapes
-from c2i_fast.types import CurveProtocol, Floats, GraphContract, Ints, PerturbationPlan, Reading
+from c2i_fast.protocols import Protocol
+from c2i_fast.types import Floats, GraphContract, Ints, PerturbationPlan, Reading
 
 BLOCK_PASSES = 4096
 STEP_TYPES = ("uint8", "uint16", "int32")
@@ -80,7 +81,7 @@ class CudaPasses:
         """Images a run of the network takes."""
         return self.engine.batch
 
-    def warm_up(self, protocols: Sequence[CurveProtocol]) -> None:
+    def warm_up(self, protocols: Sequence[Protocol]) -> None:
         """Runs the network once, so that no timing pays for its first run; the kernels do not depend on protocols."""
         self.engine.run(0)
 

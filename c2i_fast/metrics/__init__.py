@@ -1,19 +1,14 @@
-"""Metrics of saliency: what curves they need and how these become one number."""
+"""Metrics of saliency: what passes they need and how these become one number. One family a file."""
 
 from __future__ import annotations
 
-from c2i_fast.metrics.base import METRICS, CurveMetric
-from c2i_fast.metrics.curves import DELETION, DELETION_LERF, GAP, INSERTION, INSERTION_LERF
+import pkgutil
+from importlib import import_module
+
+from c2i_fast.metrics.base import METRICS, Metric, curve_metric
 from c2i_fast.metrics.presets import PRESETS, protocol_for
 
-__all__ = [
-    "DELETION",
-    "DELETION_LERF",
-    "GAP",
-    "INSERTION",
-    "INSERTION_LERF",
-    "METRICS",
-    "PRESETS",
-    "CurveMetric",
-    "protocol_for",
-]
+for _module in pkgutil.iter_modules(__path__):  # a metric is one file, with no list to be entered in
+    import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["METRICS", "PRESETS", "Metric", "curve_metric", "protocol_for"]

@@ -1,26 +1,28 @@
-"""Protocols as data: named tables metric → protocol, and the overrides of `--set`."""
+"""Presets: named tables metric → protocol, ours and other tools'. How exact each one is stands in docs/presets.md."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 from c2i_fast.errors import InputError
-from c2i_fast.metrics.target import check_rule, is_index
-from c2i_fast.perturb.baseline import BASELINES
+from c2i_fast.metrics.override import overridden
+from c2i_fast.protocols import CurveProtocol, End, Order, Protocol
 from c2i_fast.registry import Registry
-from c2i_fast.types import CurveProtocol, End, Order
 
-Preset = Mapping[str, CurveProtocol]
+Preset = dict[str, Protocol]
 PRESETS: Registry[Preset] = Registry("preset")
-
 
 _ORDERS: tuple[tuple[str, Order], ...] = (("", "morf"), ("-lerf", "lerf"))
 _STARTS: tuple[tuple[str, End], ...] = (("deletion", "image"), ("insertion", "baseline"))
 
 
-def _four_curves(preset: str, insertion: Mapping[str, Any], **common: Any) -> Preset:
+def add_preset(name: str, summary: str, *tables: Mapping[str, Protocol]) -> None:
+    """Registers a preset made of some tables."""
+    PRESETS.add(name, {metric: protocol for table in tables for metric, protocol in table.items()}, summary)
+
+
+def _four_curves(preset: str, insertion: Mapping[str, Any] | None = None, **common: Any) -> Preset:
     """The two curves and their LeRF twins; `insertion` is what insertion sets differently."""
     return {
         f"{metric}{suffix}": CurveProtocol(
@@ -28,22 +30,51 @@ def _four_curves(preset: str, insertion: Mapping[str, Any], **common: Any) -> Pr
             metric=f"{metric}{suffix}",
             order=order,
             start=start,
-            **{**common, **(insertion if metric == "insertion" else {})},
+            **{**common, **((insertion or {}) if metric == "insertion" else {})},
         )
         for suffix, order in _ORDERS
         for metric, start in _STARTS
     }
 
 
-PRESETS.add(
+def _two_orders(preset: str, metric: str, suffixes: tuple[str, str] = ("-morf", "-lerf"), **common: Any) -> Preset:
+    """One metric in MoRF and LeRF order."""
+    orders: tuple[Order, Order] = ("morf", "lerf")
+    return {
+        f"{metric}{suffix}": CurveProtocol(name=preset, metric=f"{metric}{suffix}", order=order, **common)
+        for suffix, order in zip(suffixes, orders, strict=True)
+    }
+
+
+def _only(table: Preset, *metrics: str) -> Preset:
+    return {metric: table[metric] for metric in metrics}
+
+
+add_preset(
     "c2i",
-    _four_curves("c2i", {}, baseline="mean", counts="equal", intervals=32),
     "ours: 32 equal-count intervals, one baseline (mean), stable ties, area over the changed share",
+    _four_curves("c2i", baseline="mean", counts="equal", intervals=32),
+    _two_orders("c2i", "aopc", value="drop", summary="mean"),
+    {
+        "irof": CurveProtocol(
+            name="c2i",
+            metric="irof",
+            unit="superpixel",
+            unit_size=100,
+            counts="pixels",
+            intervals=None,
+            pixels_per_step=1,
+            value="ratio",
+            summary="above",
+            baseline="image-mean",
+        )
+    },
 )
 # Petsiuk et al. 2018 and their notebook: 8 rows of pixels a step (1792 at 224), deletion to the mean, insertion from
 # a blur, area by equal steps even where the last one is short. Their unstable sort is replaced by a stable one.
-PRESETS.add(
+add_preset(
     "rise",
+    "RISE's: 8 rows of pixels a step, deletion to zero, insertion from a blur (exact on maps without ties)",
     _four_curves(
         "rise",
         {"baseline": "blur"},
@@ -53,57 +84,138 @@ PRESETS.add(
         ties="reverse-index",
         x="step",
     ),
-    "RISE's: 8 rows of pixels a step, deletion to zero, insertion from a blur (exact on maps without ties)",
+)
+# torchcam 0.5: at most 20 blocks of ⌈HW/20⌉ pixels, a stable descending sort, the trapezoid over the true share.
+add_preset(
+    "torchcam",
+    "torchcam's: blocks of a twentieth of the pixels, zero for both curves, stable ties (exact)",
+    _only(_four_curves("torchcam", baseline="zero", counts="ceil-block", intervals=20), "deletion", "insertion"),
+)
+# Quantus 0.6: channel values one by one, the untouched image is not scored, `black` is the smallest value of the
+# normalised sample, and the area is not divided by the number of steps.
+add_preset(
+    "quantus-pixelflipping",
+    "Quantus's PixelFlipping: channel values one by one to the sample's minimum, area not normalised (exact but ties)",
+    {
+        "deletion": CurveProtocol(
+            name="quantus-pixelflipping",
+            metric="deletion",
+            unit="channel",
+            counts="pixels",
+            intervals=None,
+            pixels_per_step=1,
+            ends="no-start",
+            baseline="sample-min",
+            x="index",
+        )
+    },
+)
+add_preset(
+    "quantus-region",
+    "Quantus's RegionPerturbation: 100 patches of 8×8 to the sample's minimum; its list of drops, and their mean",
+    _two_orders(
+        "quantus-region",
+        "aopc",
+        unit="patch",
+        unit_size=8,
+        unit_value="sum",
+        counts="pixels",
+        intervals=None,
+        pixels_per_step=1,
+        most_steps=100,
+        ends="no-start",
+        baseline="sample-min",
+        x="index",
+        value="drop",
+        summary="mean",
+    ),
+)
+add_preset(
+    "xplique",
+    "Xplique's: 10 steps to zero for both curves, read of the logit unless told (exact on maps without ties)",
+    _only(
+        _four_curves("xplique", baseline="zero", counts="linspace", intervals=10, ties="reverse-index", x="step"),
+        "deletion",
+        "insertion",
+    ),
+)
+add_preset(
+    "openvino-xai",
+    "OpenVINO XAI's: 30 steps to black for both curves, the area's absolute value (exact on maps without ties)",
+    _only(
+        _four_curves("openvino-xai", baseline="black", counts="floor", intervals=30, x="step", summary="abs-trapezoid"),
+        "deletion",
+        "insertion",
+    ),
+)
+# pnpxai 0.1.4: 0, ⌊HW/10⌋, …, 8⌊HW/10⌋ and then everything; both orders sorted stably, so LeRF has the smaller index
+# first; the plain mean of the points. Its AbPC is our gap.
+add_preset(
+    "pnpxai-morf",
+    "pnpxai's MoRF, LeRF and AbPC (our gap): tenths of the pixels with a jump at the end, plain mean (exact)",
+    {
+        "deletion": CurveProtocol(
+            name="pnpxai-morf", metric="deletion", counts="floor-jump", intervals=10, x="step", summary="mean"
+        ),
+        "deletion-lerf": CurveProtocol(
+            name="pnpxai-morf",
+            metric="deletion-lerf",
+            order="lerf",
+            ties="reverse-index",
+            counts="floor-jump",
+            intervals=10,
+            x="step",
+            summary="mean",
+        ),
+    },
+)
+# Tomsett et al. 2020: single pixels, L = 100, the mean over k = 0..L, to the data set's mean (or `uniform`).
+add_preset(
+    "tomsett",
+    "Sanity Checks for Saliency Metrics: AOPC over the first 100 single pixels, and Faithfulness",
+    _two_orders(
+        "tomsett",
+        "aopc",
+        counts="pixels",
+        intervals=None,
+        pixels_per_step=1,
+        most_steps=100,
+        value="drop",
+        summary="mean",
+    ),
+)
+# Calibrate to Interpret: what is at or above the (100 − i)-th percentile, i = 0..99, to a box blur, area over 0..99.
+add_preset(
+    "c2i-paper",
+    "Calibrate to Interpret's deletion: 100 points of 1 %, tied pixels together, to a box blur, area from 0 to 99",
+    {
+        "deletion": CurveProtocol(
+            name="c2i-paper",
+            metric="deletion",
+            counts="floor",
+            intervals=100,
+            ties="together",
+            ends="no-end",
+            baseline="box-blur",
+            x="index",
+        )
+    },
 )
 
 
-def protocol_for(preset: str, curve: str, overrides: Mapping[str, str] | None = None) -> CurveProtocol:
-    """Returns the protocol of a curve under a preset, with `--set FIELD=VALUE` overrides applied and in its name.
+def protocol_for(preset: str, metric: str, overrides: Mapping[str, str] | None = None) -> Protocol:
+    """Returns the protocol of a metric or curve under a preset, with `--set FIELD=VALUE` applied and in its name.
 
-    `intervals=N` keeps the preset's counts rule (`pixels` becomes `equal`); `pixels_per_step=p` makes any preset
-    `pixels`.
+    Overrides of fields that this protocol has not are left out; see `check_used`.
 
     Raises:
-        InputError: An unknown preset, curve, field or value, or both `intervals` and `pixels_per_step`.
+        InputError: An unknown preset, metric or value, or fields that contradict each other.
 
     Example:
         >>> protocol_for("rise", "deletion", {"pixels_per_step": "224"}).name
         'rise+pixels_per_step=224'
     """
     table = PRESETS[preset]
-    if curve not in table:
-        raise InputError(f"preset {preset!r} has no protocol for {curve!r}; it has {', '.join(table)}")
-    protocol, overrides = table[curve], dict(overrides or {})
-    if {"intervals", "pixels_per_step"} <= set(overrides):
-        raise InputError("intervals and pixels_per_step both say how long a step is; set one of them")
-    idle = "intervals" if overrides.get("counts", "pixels") == "pixels" else "pixels_per_step"
-    if "counts" in overrides and idle in overrides:
-        raise InputError(f"counts={overrides['counts']} has no use for {idle}; leave one of them out")
-    changes = {name: _parse(name, text) for name, text in sorted(overrides.items())}
-    if "intervals" in changes and protocol.counts == "pixels":
-        changes = {"counts": "equal", "pixels_per_step": None} | changes
-    if "pixels_per_step" in overrides or overrides.get("counts") == "pixels":
-        changes |= {"counts": "pixels", "intervals": None}
-    suffix = "".join(f"+{name}={overrides[name]}" for name in sorted(overrides))
-    return replace(protocol, **changes, name=protocol.name + suffix)
-
-
-SETTABLE = ("baseline", "counts", "intervals", "pixels_per_step", "target", "ties", "x")
-
-
-def _parse(name: str, text: str) -> Any:
-    if name not in SETTABLE:
-        raise InputError(f"a protocol has no field {name!r} to set; known: {', '.join(SETTABLE)}")
-    if name in ("intervals", "pixels_per_step"):
-        if not is_index(text) or int(text) < 1:
-            raise InputError(f"{name} must be a whole number of at least 1, got {text!r}")
-        return int(text)
-    if name == "baseline":
-        BASELINES[text]
-        return text
-    if name == "target":
-        return check_rule(text)
-    allowed = get_args(get_type_hints(CurveProtocol)[name])
-    if text not in allowed or text == "list":
-        raise InputError(f"{name} must be one of {', '.join(a for a in allowed if a != 'list')}; got {text!r}")
-    return text
+    if metric not in table:
+        raise InputError(f"preset {preset!r} has no protocol for {metric!r}; it has {', '.join(table)}")
+    return overridden(table[metric], overrides or {})

@@ -43,11 +43,13 @@ def read(
     calibrator: Calibrator | None = None,
     perturbed_fraction: Doubles | None = None,
     activation: Literal["softmax", "sigmoid"] = "softmax",
+    complement: bool = False,
 ) -> Doubles:
     """Returns the read-out of class `target` for logits (P, K): float64 (P,).
 
     `raw`: the uncalibrated softmax (or the sigmoid, for a sigmoid head); `calibrated`: the same of the calibrated
-    logits; `logit`: the raw logit; `sigmoid`: 1 / (1 + exp(−logit)).
+    logits; `logit`: the raw logit; `sigmoid`: 1 / (1 + exp(−logit)). With `complement`, one less a probability, from
+    the logits of the others: it keeps its digits where the probability is all but 1.
 
     Example:
         >>> read("raw", np.array([[0.0, 0.0]]), 1).tolist()
@@ -62,10 +64,12 @@ def read(
     if readout == "sigmoid" or activation == "sigmoid":
         from scipy.special import expit  # imported here: `import c2i_fast` stays light
 
-        return np.asarray(expit(values[:, target]))
-    largest = values.max(axis=1)
-    total = np.exp(values - largest[:, None]).sum(axis=1)
-    return np.asarray(np.exp(values[:, target] - largest) / total)
+        return np.asarray(expit(-values[:, target] if complement else values[:, target]))
+    shares = np.exp(values - values.max(axis=1, keepdims=True))
+    total = shares.sum(axis=1)
+    if complement:
+        return np.asarray(np.delete(shares, target, axis=1).sum(axis=1) / total)
+    return np.asarray(shares[:, target] / total)
 
 
 def probabilities(

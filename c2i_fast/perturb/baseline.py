@@ -3,39 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c2i_fast.registry import Registry
 from c2i_fast.types import Floats, Preprocessing
 
-Baseline = Callable[[Floats, Preprocessing], Floats]
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Given:
+    """What a baseline is made from.
+
+    Attributes:
+        pixels: the image, float32 (C, *space).
+        image: its id, and `seed`: the address of random numbers.
+    """
+
+    pixels: Floats
+    preprocessing: Preprocessing
+    image: str = ""
+    seed: int = 0
+
+    def normalised(self) -> Floats:
+        """Returns the image as the network is fed it, before any reversal of its channels."""
+        mean, std = self._stats()
+        return np.asarray((self.pixels - mean) / std)
+
+    def pixels_of(self, normalised: Floats) -> Floats:
+        """Returns what `normalised` values are in the units of `pixels`."""
+        mean, std = self._stats()
+        return np.asarray(normalised * std + mean, np.float32)
+
+    def _stats(self) -> tuple[Floats, Floats]:
+        mean, std = self.preprocessing.channel_stats(len(self.pixels))
+        return _per_channel(mean, self.pixels), _per_channel(std, self.pixels)
+
+
+Baseline = Callable[[Given], Floats]
 BASELINES: Registry[Baseline] = Registry("baseline")
 
 BLUR_LENGTH, BLUR_SIGMA = 11, 5.0
 
 
-def baseline_image(name: str, image: Floats, preprocessing: Preprocessing) -> Floats:
+def baseline_image(name: str, given: Given) -> Floats:
     """Returns the baseline `name` of one image (C, *space), float32, the same shape.
 
     Example:
-        >>> baseline_image("mean", np.zeros((1, 2, 2), np.float32), Preprocessing(mean=(0.5,))).max()
+        >>> given = Given(pixels=np.zeros((1, 2, 2), np.float32), preprocessing=Preprocessing(mean=(0.5,)))
+        >>> baseline_image("mean", given).max()
         np.float32(0.5)
     """
-    made = BASELINES[name](image, preprocessing)
-    return np.ascontiguousarray(np.broadcast_to(made, image.shape), np.float32)
+    made = BASELINES[name](given)
+    return np.ascontiguousarray(np.broadcast_to(made, given.pixels.shape), np.float32)
+
+
+def check_baseline(name: str) -> str:
+    """Returns the name of a baseline if it is one; an `InputError` otherwise."""
+    BASELINES[name]
+    return name
 
 
 def _per_channel(values: Floats, image: Floats) -> Floats:
     return values.reshape(-1, *(1,) * (image.ndim - 1))
 
 
-def _mean(image: Floats, preprocessing: Preprocessing) -> Floats:
-    return _per_channel(preprocessing.channel_stats(len(image))[0], image)
+def _mean(given: Given) -> Floats:
+    return _per_channel(given.preprocessing.channel_stats(len(given.pixels))[0], given.pixels)
 
 
-def _image_mean(image: Floats, preprocessing: Preprocessing) -> Floats:
-    return _per_channel(image.reshape(len(image), -1).mean(axis=1, dtype=np.float64).astype(np.float32), image)
+def _image_mean(given: Given) -> Floats:
+    means = given.pixels.reshape(len(given.pixels), -1).mean(axis=1, dtype=np.float64)
+    return _per_channel(means.astype(np.float32), given.pixels)
+
+
+def _sample_min(given: Given) -> Floats:
+    return given.pixels_of(np.full_like(given.pixels, given.normalised().min()))
+
+
+def _sample_mean(given: Given) -> Floats:
+    """What the first step of `running_mean` fills in."""
+    return given.pixels_of(np.full_like(given.pixels, given.normalised().mean(dtype=np.float64)))
+
+
+def _sample_max(given: Given) -> Floats:
+    return given.pixels_of(np.full_like(given.pixels, given.normalised().max()))
 
 
 def blur_kernel() -> Floats:
@@ -50,20 +103,57 @@ def blur_kernel() -> Floats:
     return np.asarray(ndimage.gaussian_filter1d(delta, BLUR_SIGMA), np.float32)
 
 
-def _blur(image: Floats, preprocessing: Preprocessing) -> Floats:
+def _blur(given: Given) -> Floats:
     """Blurs the normalised image with zero padding, as RISE's insertion substrate, and maps it back to pixels."""
+    return given.pixels_of(_convolved(given.normalised(), blur_kernel(), "constant"))
+
+
+def _box_blur(given: Given) -> Floats:
+    """Blurs by 11 points of a Gaussian of σ = 100, all but a box, with reflecting borders."""
     from scipy import ndimage
 
-    mean, std = (_per_channel(v, image) for v in preprocessing.channel_stats(len(image)))
-    blurred = (image - mean) / std
+    delta = np.zeros(BLUR_LENGTH)
+    delta[BLUR_LENGTH // 2] = 1
+    kernel = np.asarray(ndimage.gaussian_filter1d(delta, 100.0), np.float32)
+    return np.asarray(_convolved(given.pixels, kernel, "reflect"), np.float32)
+
+
+def _convolved(image: Floats, kernel: Floats, border: str) -> Floats:
+    from scipy import ndimage
+
     for axis in range(1, image.ndim):
-        blurred = ndimage.convolve1d(blurred, blur_kernel(), axis=axis, mode="constant")
-    return np.asarray(blurred * std + mean, np.float32)
+        image = ndimage.convolve1d(image, kernel, axis=axis, mode=border)
+    return image
+
+
+def running_mean(given: Given, steps: NDArray[np.integer], intervals: int) -> Floats:
+    """Returns what each value becomes when every step fills in the mean of the sample as it then is: (C, *space).
+
+    The mean is over all channels of the normalised sample with all earlier steps done, so it drifts (Quantus's `mean`).
+
+    Args:
+        given: the image.
+        steps: the step at which each value changes, (C, *space); n, `intervals`, for never.
+        intervals: n.
+    """
+    values = given.normalised().astype(np.float64)
+    index = np.broadcast_to(steps, values.shape).ravel()
+    leaving = np.bincount(index, weights=values.ravel(), minlength=intervals + 1)
+    moved = np.bincount(index, minlength=intervals + 1)
+    total, means = values.sum(), np.empty(intervals + 1)
+    for step in range(intervals + 1):
+        means[step] = total / values.size
+        total += moved[step] * means[step] - leaving[step]
+    return given.pixels_of(means[index].reshape(values.shape).astype(np.float32))
 
 
 BASELINES.add("mean", _mean, "the preprocessing mean: zero in the network's normalised space")
 BASELINES.add("zero", _mean, "the same as mean")
 BASELINES.add("image-mean", _image_mean, "each channel's mean over this image")
 BASELINES.add("blur", _blur, "RISE's blur of the normalised image: 11 points, sigma 5, zero padding")
-BASELINES.add("black", lambda image, _: np.zeros_like(image), "pixel value 0")
-BASELINES.add("white", lambda image, _: np.ones_like(image), "pixel value 1")
+BASELINES.add("box-blur", _box_blur, "Calibrate to Interpret's blur: 11 points, sigma 100, reflecting borders")
+BASELINES.add("black", lambda given: np.zeros_like(given.pixels), "pixel value 0")
+BASELINES.add("white", lambda given: np.ones_like(given.pixels), "pixel value 1")
+BASELINES.add("sample-min", _sample_min, "the smallest value of the normalised image, all channels together")
+BASELINES.add("sample-max", _sample_max, "the largest value of the normalised image, all channels together")
+BASELINES.add("running-mean", _sample_mean, "the mean of the normalised sample as it is at each step (it drifts)")

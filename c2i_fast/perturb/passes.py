@@ -10,7 +10,8 @@ from c2i_fast.errors import InputError
 from c2i_fast.perturb.counts import point_counts
 from c2i_fast.perturb.order import step_type
 from c2i_fast.perturb.packing import pack
-from c2i_fast.types import CurveProtocol, Floats, GraphContract, Ints, PerturbationPlan, Session
+from c2i_fast.protocols import CurveProtocol, Protocol
+from c2i_fast.types import Floats, GraphContract, Ints, PerturbationPlan, Session
 
 OpenSession = Callable[[str, str], Session]
 """Opens a graph by kind (`fused`, `select`, `blend`) and step-map type."""
@@ -25,7 +26,7 @@ class ReferencePasses:
         self.batch = contract.batch or batch
         self.on_passes: Callable[[int], None] = lambda passes: None
 
-    def warm_up(self, protocols: Sequence[CurveProtocol]) -> None:
+    def warm_up(self, protocols: Sequence[Protocol]) -> None:
         """Opens what `select` will need, so that no timing pays for it."""
         self.session("fused")
 
@@ -71,11 +72,12 @@ class ReferencePasses:
 class GraphPasses(ReferencePasses):
     """Masks made inside the graph: plans go in once, and no masked image ever crosses into Python."""
 
-    def warm_up(self, protocols: Sequence[CurveProtocol]) -> None:
+    def warm_up(self, protocols: Sequence[Protocol]) -> None:
         """Opens the scorer graph for these protocols' step maps and runs it once, so that no timing pays for it."""
         elements = int(np.prod([size or 1 for size in self.contract.space]))
-        intervals = [len(point_counts(p, elements, self.contract.space[-1] or 1)) - 1 for p in protocols]
-        kind = step_type(max(intervals))
+        curves = [p for p in protocols if isinstance(p, CurveProtocol) and p.unit == "pixel"]
+        intervals = [len(point_counts(p, elements, self.contract.space[-1] or 1)) - 1 for p in curves]
+        kind = step_type(max(intervals, default=1))
         space = tuple(size for size in self.contract.space if size)
         if len(space) == len(self.contract.space):
             shape = (1, self.contract.channels, *space)

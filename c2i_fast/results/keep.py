@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from c2i_fast.perturb.plan import CurveRequest
+from c2i_fast.perturb.plan import Request
+from c2i_fast.protocols import Protocol
 from c2i_fast.results.run import read_table
 from c2i_fast.score import ScoredImage
-from c2i_fast.types import CurveProtocol, Floats
+from c2i_fast.types import Floats
 
 LOGITS = ("image", "perturbed_fraction", "logits")
-CURVES = ("image", "method", "metric", "target", "fractions", "passes", "warnings")
+REQUESTS = ("image", "method", "metric", "protocols", "target", "x", "passes", "lengths", "warnings")
 
 
 def logits_table(images: Sequence[ScoredImage]) -> pa.Table:
@@ -25,35 +26,37 @@ def logits_table(images: Sequence[ScoredImage]) -> pa.Table:
     logits = np.concatenate([scored.logits for scored in images if scored.logits is not None])
     return pa.table(
         {
-            "image": np.repeat([s.image.id for s in images], [len(s.plan.work) for s in images]),
+            "image": np.repeat([s.image.id for s in images], [s.plan.passes for s in images]),
             "perturbed_fraction": np.concatenate([s.plan.perturbed_fraction for s in images]),
             "logits": pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), logits.shape[1]),
         }
     )
 
 
-def curves_table(images: Sequence[ScoredImage]) -> pa.Table:
-    """Returns one row for each curve: its protocol by hash, its x, and which of the image's passes it is made of."""
-    rows = [(scored, curve) for scored in images for curve in scored.plan.curves]
+def requests_table(images: Sequence[ScoredImage]) -> pa.Table:
+    """Returns one row for each request: its protocol by hash, its x, and which of the image's passes it is made of."""
+    rows = [(scored, request) for scored in images for request in scored.plan.requests]
     return pa.table(
         {
             "image": [s.image.id for s, _ in rows],
-            "method": [c.method for _, c in rows],
-            "metric": [c.protocol.metric for _, c in rows],
+            "method": [r.method for _, r in rows],
+            "metric": [r.metric for _, r in rows],
+            "protocols": pa.array([[p.hash() for p in r.protocols] for _, r in rows], pa.list_(pa.string())),
             "target": pa.array([s.target for s, _ in rows], pa.int32()),
-            "fractions": [c.fractions for _, c in rows],
-            "passes": [c.passes for _, c in rows],
-            "warnings": pa.array([list(c.warnings) for _, c in rows], pa.list_(pa.string())),
+            "x": pa.array([r.x for _, r in rows], pa.list_(pa.float64())),
+            "passes": pa.array([r.passes for _, r in rows], pa.list_(pa.int32())),
+            "lengths": pa.array([list(r.lengths) for _, r in rows], pa.list_(pa.int32())),
+            "warnings": pa.array([list(r.warnings) for _, r in rows], pa.list_(pa.string())),
         }
     )
 
 
-KeptImage = tuple[str, int, list[CurveRequest], Floats, np.ndarray]
-"""(image id, target, curves, logits (P, K), perturbed fractions (P,))."""
+KeptImage = tuple[str, int, list[Request], Floats, np.ndarray]
+"""(image id, target, requests, logits (P, K), perturbed fractions (P,))."""
 
 
-def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurveProtocol]) -> Iterator[KeptImage]:
-    """Yields the images of one part; `protocols` are the run's, by curve name."""
+def read_kept(logits_path: Path, requests_path: Path, protocols: Mapping[str, Protocol]) -> Iterator[KeptImage]:
+    """Yields the images of one part; `protocols` are the run's, by hash."""
     logits = read_table(logits_path, LOGITS)
     if not len(logits):  # a part of skipped images alone
         return
@@ -61,19 +64,21 @@ def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurvePr
     fractions = logits["perturbed_fraction"].to_numpy()
     flat = logits["logits"].combine_chunks()
     values = flat.flatten().to_numpy(zero_copy_only=False).reshape(len(ids), -1)
-    curves: dict[str, list[dict[str, Any]]] = {}
-    for row in read_table(curves_path, CURVES).to_pylist():
-        curves.setdefault(row["image"], []).append(row)
-    for image, rows in curves.items():
+    requests: dict[str, list[dict[str, Any]]] = {}
+    for row in read_table(requests_path, REQUESTS).to_pylist():
+        requests.setdefault(row["image"], []).append(row)
+    for image, rows in requests.items():
         mine = ids == image
-        yield image, rows[0]["target"], [_curve(row, protocols) for row in rows], values[mine], fractions[mine]
+        yield image, rows[0]["target"], [_request(row, protocols) for row in rows], values[mine], fractions[mine]
 
 
-def _curve(row: dict[str, Any], protocols: dict[str, CurveProtocol]) -> CurveRequest:
-    return CurveRequest(
+def _request(row: Mapping[str, Any], protocols: Mapping[str, Protocol]) -> Request:
+    return Request(
         method=row["method"],
-        protocol=protocols[row["metric"]],
-        fractions=np.asarray(row["fractions"]),
+        metric=row["metric"],
+        protocols=tuple(protocols[key] for key in row["protocols"]),
+        x=np.asarray(row["x"], np.float64),
         passes=np.asarray(row["passes"], np.int32),
+        lengths=tuple(row["lengths"]),
         warnings=tuple(row["warnings"]),
     )

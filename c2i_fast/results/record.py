@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.source import ImageSource
 from c2i_fast.errors import InputError
-from c2i_fast.results.keep import curves_table, logits_table
+from c2i_fast.metrics import METRICS
+from c2i_fast.metrics.measures import Measure, protocols_of
+from c2i_fast.protocols import Protocol
+from c2i_fast.results.keep import logits_table, requests_table
 from c2i_fast.results.run import MAIN, PartInfo, RunDirectory
 from c2i_fast.score import ScoredPart, ScoreTask, score_stream
-from c2i_fast.types import CurveProtocol, MaskedPasses
+from c2i_fast.types import MaskedPasses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +68,7 @@ def record(
         for number, part in enumerate(parts, len(infos)):
             kept = None
             if keep_logits:
-                kept = {prefix: logits_table(part.images), "curves": curves_table(part.images)}
+                kept = {prefix: logits_table(part.images), "curves": requests_table(part.images)}
             scores = [score for image in part.images for score in image.scores]
             now = time.perf_counter()
             info = part_info(part, now - clock)
@@ -83,29 +86,33 @@ def part_info(part: ScoredPart, seconds: float) -> PartInfo:
         next=part.next,
         images=len(part.images),
         requested=sum(image.plan.requested for image in part.images),
-        run=sum(len(image.plan.work) - image.plan.extra for image in part.images),
+        run=sum(image.plan.passes - image.plan.extra for image in part.images),
         skipped=tuple((s.id, s.reason) for s in part.skipped),
         seconds=seconds,
     )
 
 
-def protocol_entry(protocol: CurveProtocol) -> dict[str, Any]:
-    """Returns the protocol in full with its hash, for `run.json`."""
-    return {**asdict(protocol), "hash": protocol.hash()}
+def measure_entries(measures: Sequence[Measure]) -> dict[str, Any]:
+    """Returns every protocol in full, and each metric with the hashes of its own, for `run.json`."""
+    return {
+        "protocols": [protocol.to_dict() for protocol in protocols_of(measures)],
+        "measures": [{"metric": m.metric.name, "protocols": [p.hash() for p in m.protocols]} for m in measures],
+    }
 
 
-def stored_protocols(manifest: Mapping[str, Any]) -> dict[str, CurveProtocol]:
-    """Returns the protocols of a run by curve name.
+def stored_measures(manifest: Mapping[str, Any]) -> tuple[Measure, ...]:
+    """Returns the measures of a run.
 
     Raises:
         InputError: They were written by another version, or by nobody's.
     """
     try:
-        entries = [{k: v for k, v in e.items() if k != "hash"} for e in manifest["protocols"]]
-        protocols = {e["metric"]: CurveProtocol(**e) for e in entries}
-        changed = [p for p, e in zip(protocols.values(), manifest["protocols"], strict=True) if p.hash() != e["hash"]]
+        protocols = {entry["hash"]: Protocol.from_dict(entry) for entry in manifest["protocols"]}
+        return tuple(
+            Measure(metric=METRICS[entry["metric"]], protocols=tuple(protocols[key] for key in entry["protocols"]))
+            for entry in manifest["measures"]
+        )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"run.json has protocols of another version of c2i-fast ({error}); score afresh") from error
-    if changed or not all(isinstance(protocol.name, str) for protocol in protocols.values()):
-        raise InputError("run.json has protocols that were changed; the run is damaged, score it afresh")
-    return protocols
+        raise InputError(
+            f"run.json has protocols that were changed, or of another version of c2i-fast ({error}); score afresh"
+        ) from error

@@ -7,14 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from c2i_fast.errors import C2IError, InputError
-from c2i_fast.metrics.base import METRICS
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.keep import read_kept
-from c2i_fast.results.record import stored_protocols
+from c2i_fast.results.record import stored_measures
 from c2i_fast.results.run import MAIN, RunDirectory
-from c2i_fast.results.settings import RunSettings
 from c2i_fast.results.summary import SummaryRow, summarise, table_rows, values_by_cell
-from c2i_fast.score import ScoreTask, image_scores, read_all
+from c2i_fast.score import ScoreTask, image_scores
 from c2i_fast.types import Calibrator, Preprocessing, Score
 
 
@@ -40,10 +38,8 @@ def rescore(
         raise InputError(
             f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
         )
-    protocols = stored_protocols(manifest)
     task = ScoreTask(
-        metrics=tuple(METRICS[name] for name in RunSettings.from_dict(manifest["settings"]).metrics or ()),
-        protocols=tuple(protocols.values()),
+        measures=stored_measures(manifest),
         readouts=check_readouts(readouts, calibrator),
         preprocessing=Preprocessing(),
         activation=manifest["activation"],
@@ -69,9 +65,9 @@ def _part_scores(run: RunDirectory, part: Path, number: int, task: ScoreTask) ->
     if not logits.exists() or not curves.exists():
         raise InputError(f"{run.path} kept no logits; score again with --keep-logits")
     try:
-        kept = read_kept(logits, curves, {p.metric: p for p in task.protocols})
+        kept = read_kept(logits, curves, {p.hash(): p for p in task.protocols})
         for image, target, requests, raw, fractions in kept:
-            yield from image_scores(image, requests, read_all(raw, target, fractions, task), target, task)
+            yield from image_scores(image, requests, raw, fractions, target, task)
     except C2IError:
         raise
     except (KeyError, ValueError, IndexError) as error:  # the two files do not belong together

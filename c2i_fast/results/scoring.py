@@ -21,6 +21,7 @@ from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
 from c2i_fast.memory import as_calibrator
+from c2i_fast.metrics.measures import make_measures
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.estimate import (
@@ -33,19 +34,19 @@ from c2i_fast.results.estimate import (
     worst_drift,
 )
 from c2i_fast.results.files import claim_output, is_empty_folder
-from c2i_fast.results.record import Totals, protocol_entry, record
+from c2i_fast.results.record import Totals, measure_entries, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes, model_hash
 from c2i_fast.results.summary import COLUMNS, Cell, SummaryRow, summarise, table_rows, values_by_cell
-from c2i_fast.score import DEFAULT_METRICS, PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask, make_protocols
+from c2i_fast.score import PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask
 from c2i_fast.types import EngineConfig
 
 if TYPE_CHECKING:
     from c2i_fast.models.classifier import Classifier
 
 DEFAULTS = RunSettings(
-    metrics=DEFAULT_METRICS,
-    preset="c2i",
+    metrics=(),
+    presets=("c2i",),
     overrides={},
     readouts=(),
     controls=False,
@@ -231,7 +232,7 @@ class Scoring:
             "engine_reason": self.engine.reason,
             "precision": self.engine.config.precision,
             "readouts": list(self.task.readouts),
-            "protocols": [protocol_entry(protocol) for protocol in self.task.protocols],
+            **measure_entries(self.task.measures),
             "activation": self.task.activation,
             "hashes": dict(self.hashes),
             "versions": versions(),
@@ -247,16 +248,15 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     if not request.maps and not settings.controls:
         raise UsageError("there is nothing to score: give --maps PATH, or --controls")
     calibrator = as_calibrator(request.calibrator, classifier)
-    metrics, protocols = make_protocols(settings.metrics or (), settings.preset or "", settings.overrides or {})
+    measures = make_measures(settings.metrics or (), settings.presets or (), settings.overrides or {})
     contract = classifier.contract
     engine = _engine(settings, classifier)
-    check_targets(protocols[0].target, source, contract.classes)
+    check_targets(measures[0].protocol.target, source, contract.classes)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space))
     task = ScoreTask(
-        metrics=metrics,
-        protocols=protocols,
+        measures=measures,
         readouts=check_readouts(settings.readouts or (), calibrator),
         preprocessing=contract.preprocessing,
         activation=contract.activation,
@@ -266,6 +266,7 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
             for name in (CONTROLS if settings.controls else ())
             if name not in maps
         ),
+        seed=settings.seed or 0,
         passes_per_part=settings.passes_per_part
         or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
     )

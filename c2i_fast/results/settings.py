@@ -21,7 +21,7 @@ class RunSettings:
     """
 
     metrics: tuple[str, ...] | None = None
-    preset: str | None = None
+    presets: tuple[str, ...] | None = None
     overrides: Mapping[str, str] | None = None
     readouts: tuple[str, ...] | None = None
     controls: bool | None = None
@@ -51,7 +51,9 @@ class RunSettings:
                 raise InputError(
                     f"run.json has the setting {name} = {content[name]!r}; the run is damaged, score it afresh"
                 )
-        tuples = {name: tuple(content[name]) for name in ("metrics", "readouts") if content.get(name) is not None}
+        tuples = {
+            name: tuple(content[name]) for name in ("metrics", "presets", "readouts") if content.get(name) is not None
+        }
         return cls(**{**content, **tuples})
 
     def filled(self, defaults: Self) -> Self:
@@ -79,9 +81,7 @@ class RunSettings:
 def _is_a(kind: Any, value: Any) -> bool:
     """Returns whether a value from JSON is of the kind that a setting declares."""
     if kind == tuple[str, ...] | None:
-        return value is None or (
-            isinstance(value, list) and len(value) > 0 and all(isinstance(entry, str) for entry in value)
-        )
+        return value is None or (isinstance(value, list) and all(isinstance(entry, str) for entry in value))
     if kind == Mapping[str, str] | None:
         return value is None or (isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values()))
     return isinstance(value, kind) and (kind == bool | None or not isinstance(value, bool))
@@ -94,7 +94,13 @@ def option(name: str) -> str:
         >>> option("batch_size"), option("overrides")
         ('--batch-size', '--set')
     """
-    others = {"metrics": "metric", "overrides": "set", "readouts": "readout", "passes_per_part": "part-passes"}
+    others = {
+        "metrics": "metric",
+        "presets": "preset",
+        "overrides": "set",
+        "readouts": "readout",
+        "passes_per_part": "part-passes",
+    }
     return "--" + others.get(name, name.replace("_", "-"))
 
 

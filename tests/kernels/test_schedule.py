@@ -16,9 +16,10 @@ from c2i_fast.kernels.engine import HostEngine
 from c2i_fast.kernels.host import HostBuffer, HostDevice
 from c2i_fast.kernels.passes import CudaPasses
 from c2i_fast.kernels.storage import Storage
+from c2i_fast.metrics.measures import make_measures
 from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.perturb.order import pixel_order, step_map
-from c2i_fast.score import ScoreTask, make_protocols, score_stream
+from c2i_fast.score import ScoreTask, score_stream
 from c2i_fast.types import GraphContract, PerturbationPlan, Preprocessing
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the kernels with")
@@ -250,10 +251,8 @@ def test_scoring_on_a_device_sends_down_read_outs_alone():
     rng = np.random.default_rng(6)
     images = MemoryImages(rng.random((9, CHANNELS, *SPACE), np.float32))
     maps = memory_maps({"m": rng.random((9, *SPACE), np.float32)}, images.ids)
-    metrics, protocols = make_protocols(("deletion", "insertion", "gap"), "c2i", {"intervals": "7"})
     task = ScoreTask(
-        metrics=metrics,
-        protocols=protocols,
+        measures=make_measures(("deletion", "insertion", "gap"), ("c2i",), {"intervals": "7"}),
         readouts=("raw", "calibrated", "logit"),
         preprocessing=Preprocessing(),
         calibrator=Temperature.from_parameters({"temperature": 0.7}),

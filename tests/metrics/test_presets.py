@@ -10,7 +10,7 @@ import pytest
 from c2i_fast.errors import InputError, UsageError
 from c2i_fast.metrics.presets import PRESETS, protocol_for
 from c2i_fast.perturb.counts import point_counts
-from c2i_fast.types import CurveProtocol
+from c2i_fast.protocols import CurveProtocol
 
 CURVES = ("deletion", "insertion", "deletion-lerf", "insertion-lerf")
 SIDES = {

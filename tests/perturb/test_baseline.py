@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from c2i_fast.errors import InputError
-from c2i_fast.perturb.baseline import BASELINES, baseline_image, blur_kernel
+from c2i_fast.perturb.baseline import BASELINES, Given, baseline_image, blur_kernel
 from c2i_fast.types import Preprocessing
 
 PREPROCESSING = Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -22,7 +22,7 @@ def picture(shape, seed=0) -> np.ndarray:
 def test_every_baseline_is_a_contiguous_float32_image_of_the_same_shape(name, shape):
     image = picture(shape)
     image.flags.writeable = False
-    made = baseline_image(name, image, PREPROCESSING)
+    made = baseline_image(name, Given(pixels=image, preprocessing=PREPROCESSING))
     assert made.shape == shape
     assert made.dtype == np.float32
     assert made.flags.c_contiguous
@@ -32,23 +32,23 @@ def test_every_baseline_is_a_contiguous_float32_image_of_the_same_shape(name, sh
 @pytest.mark.parametrize("name", ["mean", "zero"])
 def test_mean_and_zero_are_exactly_zero_once_normalised(name):
     mean, std = (v.reshape(3, 1, 1) for v in PREPROCESSING.channel_stats(3))
-    made = baseline_image(name, picture((3, 4, 5)), PREPROCESSING)
+    made = baseline_image(name, Given(pixels=picture((3, 4, 5)), preprocessing=PREPROCESSING))
     assert not ((made - mean) / std).any()
 
 
 def test_without_preprocessing_the_mean_is_black():
-    assert not baseline_image("mean", picture((2, 5)), Preprocessing()).any()
+    assert not baseline_image("mean", Given(pixels=picture((2, 5)), preprocessing=Preprocessing())).any()
 
 
 def test_black_and_white_are_pixel_values_and_know_no_preprocessing():
-    assert not baseline_image("black", picture((3, 4, 5)), PREPROCESSING).any()
-    assert (baseline_image("white", picture((3, 4, 5)), PREPROCESSING) == 1).all()
+    assert not baseline_image("black", Given(pixels=picture((3, 4, 5)), preprocessing=PREPROCESSING)).any()
+    assert (baseline_image("white", Given(pixels=picture((3, 4, 5)), preprocessing=PREPROCESSING)) == 1).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_image_mean_is_each_channels_mean(shape):
     image = picture(shape, 1) * 50 - 10
-    made = baseline_image("image-mean", image, PREPROCESSING)
+    made = baseline_image("image-mean", Given(pixels=image, preprocessing=PREPROCESSING))
     for channel, values in zip(made, image, strict=True):
         assert np.unique(channel).size == 1
         assert channel.flat[0] == pytest.approx(float(np.mean(values, dtype=np.float64)), rel=1e-7)
@@ -57,7 +57,7 @@ def test_image_mean_is_each_channels_mean(shape):
 def test_image_mean_of_a_large_image_does_not_drift():
     """A float32 sum of four million times 0.1 is off in the third digit."""
     image = np.full((1, 2048, 2048), 0.1, np.float32)
-    assert baseline_image("image-mean", image, Preprocessing())[0, 0, 0] == np.float32(0.1)
+    assert baseline_image("image-mean", Given(pixels=image, preprocessing=Preprocessing()))[0, 0, 0] == np.float32(0.1)
 
 
 # ------------------------------------------------------------------------------------------------ blur
@@ -103,7 +103,9 @@ def test_the_kernel_is_a_reflected_gaussian_of_sum_one():
 def test_blur_is_its_definition(shape):
     image = picture(shape, 2)
     np.testing.assert_allclose(
-        baseline_image("blur", image, PREPROCESSING), blur_by_definition(image, PREPROCESSING), atol=1e-6
+        baseline_image("blur", Given(pixels=image, preprocessing=PREPROCESSING)),
+        blur_by_definition(image, PREPROCESSING),
+        atol=1e-6,
     )
 
 
@@ -111,11 +113,11 @@ def test_blur_of_the_mean_colour_is_the_mean_colour_and_else_the_border_fades_to
     """Zero padding is in normalised space: outside the image lies the mean, not black."""
     mean = PREPROCESSING.channel_stats(3)[0].reshape(3, 1, 1)
     np.testing.assert_allclose(
-        baseline_image("blur", mean + np.zeros((3, 20, 20), "f"), PREPROCESSING),
+        baseline_image("blur", Given(pixels=mean + np.zeros((3, 20, 20), "f"), preprocessing=PREPROCESSING)),
         mean + 0 * np.zeros((3, 20, 20)),
         atol=1e-7,
     )
-    white = baseline_image("blur", np.ones((3, 30, 30), np.float32), PREPROCESSING)
+    white = baseline_image("blur", Given(pixels=np.ones((3, 30, 30), np.float32), preprocessing=PREPROCESSING))
     assert (white[:, 0, 0] < white[:, 15, 15]).all()
     np.testing.assert_allclose(white[:, 15, 15], 1, atol=1e-6)
 
@@ -129,10 +131,10 @@ def test_blur_equals_the_published_kernel_and_images(oracles):
     for model, preprocessing in (("a", Preprocessing(mean=(0.5,), std=(0.5,))), ("b", PREPROCESSING)):
         mean, std = (v.reshape(3, 1, 1) for v in preprocessing.channel_stats(3))
         for image, expected in zip(pixels, blurred[model], strict=True):
-            made = (baseline_image("blur", image, preprocessing) - mean) / std
+            made = (baseline_image("blur", Given(pixels=image, preprocessing=preprocessing)) - mean) / std
             np.testing.assert_allclose(made, expected, atol=2e-6)
 
 
 def test_an_unknown_baseline_is_an_error_that_lists_what_there_is():
     with pytest.raises(InputError, match=r"no baseline 'blurr' \(did you mean 'blur'\?\)"):
-        baseline_image("blurr", picture((3, 4, 4)), PREPROCESSING)
+        baseline_image("blurr", Given(pixels=picture((3, 4, 4)), preprocessing=PREPROCESSING))

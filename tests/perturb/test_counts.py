@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from c2i_fast.errors import InputError
 from c2i_fast.perturb.counts import point_counts
-from c2i_fast.types import CurveProtocol
+from c2i_fast.protocols import CurveProtocol
 
 examples = settings(deadline=None, derandomize=True, max_examples=200)
 

@@ -43,7 +43,7 @@ def curve_images(case, name: str) -> list[np.ndarray]:
     _, n, saliency, image, baseline = case
     protocol = protocol_for("c2i", name, {"intervals": str(n), "baseline": baseline})
     plan = plan_image(image, {"m": saliency}, [protocol], PREPROCESSING)
-    rows = [plan.work[row] for row in plan.curves[0].passes]
+    rows = [plan.work[row] for row in plan.requests[0].passes]
     return [image_of(plan.plans[number], step) for number, step in rows]
 
 
@@ -92,7 +92,7 @@ def test_fractions_of_the_mirror_add_up_to_one_and_lambda_is_the_same(case):
     overrides = {"intervals": str(n), "baseline": baseline}
     chosen = [protocol_for("c2i", name, overrides) for name in ("deletion", "insertion-lerf")]
     plan = plan_image(image, {"m": saliency}, chosen, PREPROCESSING)
-    removing, revealing = plan.curves
+    removing, revealing = plan.requests
     np.testing.assert_array_equal(removing.passes, revealing.passes[::-1])
-    np.testing.assert_allclose(removing.fractions + revealing.fractions[::-1], 1, atol=1e-15)
-    np.testing.assert_array_equal(plan.perturbed_fraction[removing.passes], removing.fractions)
+    np.testing.assert_allclose(removing.x + revealing.x[::-1], 1, atol=1e-15)
+    np.testing.assert_array_equal(plan.perturbed_fraction[removing.passes], removing.x)

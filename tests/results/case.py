@@ -14,10 +14,11 @@ from c2i_fast.calibration.temperature import Temperature
 from c2i_fast.data.memory import MemoryImages, memory_maps
 from c2i_fast.data.source import ImageSource
 from c2i_fast.errors import InputError
+from c2i_fast.metrics.measures import make_measures
 from c2i_fast.results import files, record
 from c2i_fast.results.record import Totals, protocol_entry
 from c2i_fast.results.run import RunDirectory
-from c2i_fast.score import ScoreTask, make_protocols
+from c2i_fast.score import ScoreTask
 from c2i_fast.types import Preprocessing
 from tests import nets
 
@@ -39,10 +40,8 @@ def make_maps(count: int = IMAGES, ids: list[str] | None = None):
 
 
 def make_task(**options) -> ScoreTask:
-    metrics, protocols = make_protocols(METRICS, "c2i", {"intervals": "5"})
     content = {
-        "metrics": metrics,
-        "protocols": protocols,
+        "measures": make_measures(METRICS, ("c2i",), {"intervals": "5"}),
         "readouts": ("raw", "calibrated"),
         "preprocessing": PREPROCESSING,
         "calibrator": Temperature.from_parameters({"temperature": 1.7}),
