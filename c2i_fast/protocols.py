@@ -96,6 +96,8 @@ class CurveProtocol(Protocol):
             may be short), `token` (the same, where the size must divide the image), `window` (the same for signals) or
             `superpixel` (about `unit_size` SLIC segments).
         unit_size: side or number, for those units that have one.
+        unit_grid: of patches that do not divide the image: the first is whole (`start`), or both ends are short
+            (`centred`).
         unit_value: how a unit's saliency is made of its pixels', `mean` or `sum`.
         order: `morf` (most relevant first) or `lerf`, its exact reversal.
         ties: among equal saliency, `index` lets the smaller flat index go first, `reverse-index` the larger; `together`
@@ -130,6 +132,7 @@ class CurveProtocol(Protocol):
         "target",
         "ties",
         "unit",
+        "unit_grid",
         "unit_size",
         "unit_value",
         "value",
@@ -138,6 +141,7 @@ class CurveProtocol(Protocol):
 
     unit: Unit = "pixel"
     unit_size: int | None = None
+    unit_grid: Literal["start", "centred"] = "start"
     unit_value: Literal["mean", "sum"] = "mean"
     order: Order = "morf"
     ties: Ties = "index"

@@ -24,7 +24,7 @@ from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.metrics.target import target_class
 from c2i_fast.perturb.baseline import Given
 from c2i_fast.perturb.book import Book
-from c2i_fast.perturb.curve import RankedMap
+from c2i_fast.perturb.curve import Partition, RankedMap
 from c2i_fast.perturb.plan import ImagePlan, Request, closed
 from c2i_fast.perturb.units import Units
 from c2i_fast.protocols import Protocol
@@ -146,7 +146,7 @@ Planned = tuple[Image | Skipped, ImagePlan | None]
 def _plan(image: Image | Skipped, maps: Mapping[str, MapSource], task: ScoreTask) -> Planned:
     if isinstance(image, Skipped):
         return image, None
-    saliency = {name: source.load(image.id, image.pixels.shape[1:]) for name, source in maps.items()}
+    saliency = {name: source.load(image.id, image.pixels.shape[1:], len(image.pixels)) for name, source in maps.items()}
     for control in task.controls:
         saliency[control.name] = control.explain([image.id], image.pixels[None], np.zeros(1, np.int64))[0]
     return image, plan_measures(image, saliency, task)
@@ -155,7 +155,7 @@ def _plan(image: Image | Skipped, maps: Mapping[str, MapSource], task: ScoreTask
 def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask) -> ImagePlan:
     """Returns the passes that serve every method, metric and end of one image."""
     given = Given(pixels=image.pixels, preprocessing=task.preprocessing, image=image.id, seed=task.seed)
-    book, partitions = Book(given=given), dict[tuple[str, int | None], Units]()
+    book, partitions = Book(given=given), dict[Partition, Units]()
     requests = []
     for method, values in saliency.items():
         ranked = RankedMap(saliency=values, partitions=partitions)

@@ -48,10 +48,12 @@ class MapSource(ABC):
         keys = (image_id, path.with_suffix("").as_posix(), path.stem) if path.name else (image_id,)
         return next((key for key in keys if key in self._known), None)
 
-    def load(self, image_id: str, space: tuple[int, ...]) -> Floats:
+    def load(self, image_id: str, space: tuple[int, ...], channels: int = 1) -> Floats:
         """Returns the map of an image as float32 of shape `space`, read-only and finite.
 
-        Any real type and resolution is taken, a leading axis of length 1 is dropped, resizing is `resize_map`'s.
+        Any real type and resolution is taken, a leading axis of length 1 is dropped, resizing is `resize_map`'s. A map
+        for each of the image's `channels` stays (channels, *space): protocols that move values one by one rank them
+        so, all others their sum.
 
         Raises:
             InputError: no map for this image; NaN or infinite values; wrong rank; complex numbers or objects.
@@ -59,7 +61,9 @@ class MapSource(ABC):
         key = self.find(image_id)
         if key is None:
             raise InputError(f"{self.where}: there is no map {self.name!r} for image {image_id}; explain it first")
-        values = _real(self.read(key), len(space), f"map {self.name!r} of image {image_id}")
+        values = _real(self.read(key), len(space), channels, f"map {self.name!r} of image {image_id}")
+        if values.ndim > len(space):
+            return frozen(np.stack([resize_map(channel, space) for channel in values]))
         return frozen(resize_map(values, space))
 
 
@@ -100,15 +104,16 @@ class ArrayMaps(MapSource):
         return self._maps.read(self._known[key])
 
 
-def _real(values: NDArray[Any], rank: int, what: str) -> Floats:
-    """Returns the map as finite float32 of the given rank, or raises an `InputError` that names it."""
+def _real(values: NDArray[Any], rank: int, channels: int, what: str) -> Floats:
+    """Returns the map as finite float32 of the rank, or one for each channel; else an `InputError` that names it."""
     if values.dtype.kind not in "fiub":
         raise InputError(f"{what}: expected real numbers, got {values.dtype}; save it as float32")
     if values.ndim == rank + 1 and 1 in values.shape[:1]:
         values = values[0]
-    if values.ndim == rank + 1:
+    own_channels = values.ndim == rank + 1 and len(values) == channels
+    if values.ndim == rank + 1 and not own_channels:
         raise InputError(f"{what}: expected one map, got {values.shape}; sum or average its channels to one")
-    if values.ndim != rank or values.size == 0:
+    if values.ndim != rank + own_channels or values.size == 0:
         raise InputError(f"{what}: expected {rank} axes with at least one element, got shape {values.shape}; mend it")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is counted below
         real = values.astype(np.float32, copy=False)

@@ -118,6 +118,7 @@ add_preset(
         "aopc",
         unit="patch",
         unit_size=8,
+        unit_grid="centred",
         unit_value="sum",
         counts="pixels",
         intervals=None,

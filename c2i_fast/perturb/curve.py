@@ -19,6 +19,9 @@ from c2i_fast.types import Doubles, Floats, Ints, PerturbationPlan
 
 TIES_WORTH_A_WARNING = 0.05
 
+Partition = tuple[str, int | None, str]
+"""Unit, size and grid: what makes the units of an image."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ranking:
@@ -48,17 +51,18 @@ class RankedMap:
     """
 
     saliency: Floats
-    partitions: dict[tuple[str, int | None], Units] = field(default_factory=dict)
-    _rankings: dict[tuple[str, int | None, str, str], Ranking] = field(default_factory=dict)
+    partitions: dict[Partition, Units] = field(default_factory=dict)
+    _rankings: dict[tuple[Partition, str, str], Ranking] = field(default_factory=dict)
 
     def ranked(self, protocol: CurveProtocol, image: Floats) -> Ranking:
         """Returns the ranking that a protocol wants."""
         ties = "reverse-index" if protocol.ties == "reverse-index" else "index"
-        key = (protocol.unit, protocol.unit_size, protocol.unit_value, ties)
+        partition = (protocol.unit, protocol.unit_size, protocol.unit_grid)
+        key = (partition, protocol.unit_value, ties)
         if key not in self._rankings:
-            if key[:2] not in self.partitions:
-                self.partitions[key[:2]] = units_of(protocol, image)
-            units = self.partitions[key[:2]]
+            if partition not in self.partitions:
+                self.partitions[partition] = units_of(protocol, image)
+            units = self.partitions[partition]
             values = units.pooled(self.saliency, protocol.unit_value)
             order = pixel_order(values, protocol.ties)
             self._rankings[key] = Ranking(

@@ -85,14 +85,15 @@ def units_of(protocol: CurveProtocol, image: Floats) -> Units:
         raise InputError(
             f"unit={protocol.unit} does not fit images of shape {space}; signals take window, others patch"
         )
-    return _of_members(patches(space, size))
+    return _of_members(patches(space, size, centred=protocol.unit_grid == "centred"))
 
 
-def patches(space: tuple[int, ...], side: int) -> NDArray[np.intp]:
-    """Returns the patch of each place (*space), in row order; those at the far edges may be short."""
+def patches(space: tuple[int, ...], side: int, *, centred: bool = False) -> NDArray[np.intp]:
+    """Returns the patch of each place (*space), in row order; those at the far edges, or at both, may be short."""
     index = np.zeros(space, np.intp)
     for axis, length in enumerate(space):
-        along = (np.arange(length) // side).reshape([-1 if a == axis else 1 for a in range(len(space))])
+        missing = (-length % side) // 2 if centred else 0
+        along = ((np.arange(length) + missing) // side).reshape([-1 if a == axis else 1 for a in range(len(space))])
         index = index * -(-length // side) + along
     return index
 

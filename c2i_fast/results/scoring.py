@@ -254,7 +254,7 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     check_targets(measures[0].protocol.target, source, contract.classes)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
-    _check_maps(maps, source.ids, len(contract.space))
+    _check_maps(maps, source.ids, len(contract.space), contract.channels)
     task = ScoreTask(
         measures=measures,
         readouts=check_readouts(settings.readouts or (), calibrator),
@@ -285,11 +285,11 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     )
 
 
-def _check_maps(maps: Mapping[str, MapSource], ids: Sequence[str], axes: int) -> None:
+def _check_maps(maps: Mapping[str, MapSource], ids: Sequence[str], axes: int, channels: int) -> None:
     """Reads every map once: a wrong one is named now, not after hours of scoring, and a read costs less than a pass."""
     for source in maps.values():
         for image in ids:
-            source.load(image, (1,) * axes)
+            source.load(image, (1,) * axes, channels)
 
 
 def _engine(settings: RunSettings, classifier: Classifier) -> EngineChoice:
