@@ -146,10 +146,15 @@ Planned = tuple[Image | Skipped, ImagePlan | None]
 def _plan(image: Image | Skipped, maps: Mapping[str, MapSource], task: ScoreTask) -> Planned:
     if isinstance(image, Skipped):
         return image, None
-    saliency = {name: source.load(image.id, image.pixels.shape[1:], len(image.pixels)) for name, source in maps.items()}
+    return image, plan_measures(image, maps_of(image, maps, task), task)
+
+
+def maps_of(image: Image, maps: Mapping[str, MapSource], task: ScoreTask) -> dict[str, Floats]:
+    """Returns the maps of an image by method: those that are stored, and the controls'."""
+    found = {name: source.load(image.id, image.pixels.shape[1:], len(image.pixels)) for name, source in maps.items()}
     for control in task.controls:
-        saliency[control.name] = control.explain([image.id], image.pixels[None], np.zeros(1, np.int64))[0]
-    return image, plan_measures(image, saliency, task)
+        found[control.name] = control.explain([image.id], image.pixels[None], np.zeros(1, np.int64))[0]
+    return found
 
 
 def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask) -> ImagePlan:

@@ -28,6 +28,7 @@ from c2i_fast.cli.scores_table import show_scores
 from c2i_fast.errors import UsageError
 
 if TYPE_CHECKING:
+    from c2i_fast.results.scoring import Scoring
     from c2i_fast.results.settings import RunSettings
 
 
@@ -116,6 +117,9 @@ def score(
     allow_drift: Annotated[
         bool, typer.Option("--allow-drift", help="Accept a low precision that fails its check against fp32.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the run would cost in passes and time, and write nothing.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     force: Force = False,
 ) -> None:
@@ -144,6 +148,9 @@ def score(
     source = open_source(images, classifier, say, settings.limit)
     scoring = prepare(request, settings, classifier, source)
     say(f"engine: {scoring.engine.config.engine} {scoring.engine.config.precision} ({scoring.engine.reason})")
+    if dry_run:
+        _forecast(scoring, talk, workers)
+        return
     with progress(talk, "score", len(source)) as advance:
         outcome = scoring.run(workers=workers, on_error=on_error, advance=advance)  # type: ignore[arg-type]
     for image, reason in outcome.skipped:
@@ -151,6 +158,23 @@ def score(
     show_json(outcome.to_dict()) if talk.json else show_scores(outcome)
     if not allow_drift:
         outcome.check()
+
+
+def _forecast(scoring: Scoring, talk: TalkOptions, workers: int) -> None:
+    """Plans, times the engine, and prints what the run would cost."""
+    from c2i_fast.results.forecast import MOST_PLANNED, forecast
+
+    with progress(talk, "plan", min(len(scoring.source), MOST_PLANNED)) as advance:
+        found = forecast(scoring, workers=workers, advance=lambda images: advance(images, 0))
+    if talk.json:
+        show_json(found.to_dict())
+        return
+    about = "" if found.planned == found.images else f"about, from {found.planned} of them: "
+    shared = found.requested - found.run
+    print(
+        f"{found.images} images; {about}{found.requested:,} points asked for, {shared:,} shared, {found.run:,} passes "
+        f"to run; {found.passes_per_second:,.0f} passes/s make {found.seconds:,.0f} s. Nothing was written."
+    )
 
 
 def _overrides(settings: list[str], target: str | None) -> dict[str, str] | None:

@@ -30,14 +30,14 @@ class Ranking:
     Attributes:
         values: (U,) their saliency.
         order: intp (U,).
-        sets: keys (2, U+1) of the first 0, 1, …, U units.
+        keys: (2, U), the units' keys in that order (`sets.py`).
         warnings: what makes the order doubtful, see `map_warnings`.
     """
 
     units: Units
     values: NDArray[np.floating[Any]]
     order: NDArray[np.intp]
-    sets: Keys
+    keys: Keys
     warnings: tuple[str, ...]
 
 
@@ -69,7 +69,7 @@ class RankedMap:
                 units=units,
                 values=values,
                 order=order,
-                sets=growing(unit_keys(units, image.shape), order),
+                keys=unit_keys(units, image.shape).take(order, axis=1),
                 warnings=map_warnings(values, order),
             )
         return self._rankings[key]
@@ -122,11 +122,9 @@ def _other_end(book: Book, protocol: CurveProtocol, steps: NDArray[Any], interva
 
 def _sets_at_baseline(ranking: Ranking, protocol: CurveProtocol, counts: NDArray[np.int64]) -> Keys:
     """Returns the keys (2, n+1) of what shows the baseline at each point: what has changed, or all the rest."""
-    total = ranking.sets[:, -1:]
-    if protocol.order == "morf":
-        changed = ranking.sets[:, counts]
-    else:  # the last `counts` units of the order
-        changed = total ^ ranking.sets[:, ranking.units.count - counts]
+    everything = np.array([ranking.units.count])
+    total = growing(ranking.keys, everything)
+    changed = growing(ranking.keys if protocol.order == "morf" else ranking.keys[:, ::-1], counts)
     return changed if protocol.start == "image" else total ^ changed
 
 

@@ -1,8 +1,8 @@
 """Sets of places as 128-bit numbers, so that equal masked images are found whichever way they came about.
 
 Every value of an image has two random 64-bit keys; a set is the exclusive or of its members' (Zobrist, 1970). Growing
-sets cost one scan of the order, the rest of a set is the total less it, and two different sets of one image share a
-number with probability 2⁻¹²⁸.
+sets cost one scan of the order, the complement of a set is the total less it, and two different sets of one image
+share a number with probability 2⁻¹²⁸.
 """
 
 from __future__ import annotations
@@ -48,11 +48,19 @@ def unit_keys(units: Units, shape: tuple[int, ...]) -> Keys:
     return made
 
 
-def growing(keys: Keys, order: NDArray[np.intp]) -> Keys:
-    """Returns the keys (2, U+1) of the first 0, 1, …, U units of an order."""
-    made = np.zeros((2, len(order) + 1), np.uint64)
-    np.bitwise_xor.accumulate(keys[:, order], axis=1, out=made[:, 1:])
-    return made
+def growing(in_order: Keys, counts: NDArray[np.int64]) -> Keys:
+    """Returns the keys (2, n+1) of the sets that hold the first `counts` (n+1,) units of an order.
+
+    Args:
+        in_order: keys (2, U) of the units, in the order in which they join.
+        counts: from 0 on, never falling.
+    """
+    distinct, where = np.unique(np.append(0, counts), return_inverse=True)
+    made = np.zeros((2, len(distinct)), np.uint64)
+    if len(distinct) > 1:
+        joining = np.bitwise_xor.reduceat(in_order[:, : distinct[-1]], distinct[:-1], axis=1)
+        made[:, 1:] = np.bitwise_xor.accumulate(joining, axis=1)
+    return made[:, where[1:]]
 
 
 def key_of(places: NDArray[np.bool_], shape: tuple[int, ...]) -> Key:

@@ -143,7 +143,10 @@ def test_the_same_protocol_reached_by_two_ways_has_one_hash():
         ({"intervals": ""}, "whole number"),
         ({"pixels_per_step": "many"}, "pixels_per_step must be a whole number"),
         ({"baseline": "blurr"}, r"no baseline 'blurr' \(did you mean 'blur'\?\)"),
-        ({"counts": "list"}, "counts must be one of equal, floor, linspace, ceil-block, floor-jump, pixels; got 'list'"),
+        (
+            {"counts": "list"},
+            r"counts must be one of equal, floor, linspace, .*, pixels; got 'list'",
+        ),
         ({"counts": "equals"}, "got 'equals'"),
         ({"ties": "random"}, "ties must be one of index, reverse-index"),
         ({"x": "lambda"}, "x must be one of fraction, step"),
