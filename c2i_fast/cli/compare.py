@@ -39,13 +39,14 @@ def compare(
         list[str], typer.Option(metavar="[NAME=]PATH", help="What explain wrote, an .npz, or a folder of .npy.")
     ],
     metric: Annotated[str, typer.Option(help="A metric of one curve that all the presets have.")] = "deletion",
-    readout: Annotated[str, typer.Option(metavar="NAME", help="raw, logit or sigmoid.")] = "raw",
+    readout: Annotated[str, typer.Option(metavar="NAME", help="raw, calibrated (a fused model), logit or sigmoid.")] = "raw",
     limit: Limit = None,
     workers: Workers = 2,
 ) -> None:
     """Scores every mixture of the protocols, and prints each field's Shapley share."""
     from c2i_fast.data.maps import check_ids, open_maps
     from c2i_fast.export.open import open_passes
+    from c2i_fast.memory import as_calibrator
     from c2i_fast.metrics.readout import check_readouts
     from c2i_fast.results.protocol_difference import curve_protocols, protocol_differences
     from c2i_fast.score import ScoreTask
@@ -58,12 +59,13 @@ def compare(
     source = open_source(images, classifier, say, limit)
     sources = open_maps(tuple(maps))
     check_ids(sources, source.ids)
-    contract = classifier.contract
+    contract, calibrator = classifier.contract, as_calibrator(None, classifier)
     task = ScoreTask(
         measures=(),
-        readouts=check_readouts((readout,), None),
+        readouts=check_readouts((readout,), calibrator),
         preprocessing=contract.preprocessing,
         activation=contract.activation,
+        calibrator=calibrator,
     )
     config = engine.choose(classifier)
     passes = open_passes(classifier, config.config, say)

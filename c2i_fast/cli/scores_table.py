@@ -15,12 +15,13 @@ def show_scores(outcome: Outcome) -> None:
     """Prints means with 95 % intervals, the paired lift, and what the run cost."""
     rows = outcome.rows
     lifted, corrected = any(row.lift for row in rows), any(row.corrected for row in rows)
-    columns = ["method", "metric", "read-out", "mean [95 %]"]
+    protocols = list(dict.fromkeys(row.protocol for row in rows))
+    columns = ["method", "metric", *(["protocol"] if len(protocols) > 1 else []), "read-out", "mean [95 %]"]
     columns += ["corrected to fp32 [95 %]"] if corrected else []
     columns += [f"− {FLOOR}, paired [95 %]"] if lifted else []
-    protocols = ", ".join(dict.fromkeys(row.protocol for row in rows))
-    title = f"{outcome.totals.images} images, protocol {protocols}"
-    show_table(title, columns, [_row(row, corrected, lifted) for row in rows], left=3)
+    title = f"{outcome.totals.images} images, protocol {', '.join(protocols)}"
+    several = len(protocols) > 1
+    show_table(title, columns, [_row(row, several, corrected, lifted) for row in rows], left=3 + several)
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
     t = outcome.totals
@@ -43,8 +44,9 @@ def show_scores(outcome: Outcome) -> None:
     print(f"wrote {outcome.run.path}")
 
 
-def _row(row: SummaryRow, corrected: bool, lifted: bool) -> list[str]:
-    cells = [row.method, row.metric, row.readout, interval(row.score.mean, row.score.ci95)]
+def _row(row: SummaryRow, protocol: bool, corrected: bool, lifted: bool) -> list[str]:
+    cells = [row.method, row.metric, *([row.protocol] if protocol else []), row.readout]
+    cells.append(interval(row.score.mean, row.score.ci95))
     for shown, estimate in ((corrected, row.corrected), (lifted, row.lift)):
         if shown:
             cells.append(interval(estimate.mean, estimate.ci95) if estimate else "")

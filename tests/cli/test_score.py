@@ -552,3 +552,37 @@ def test_drift_that_is_too_large_is_a_failed_check_unless_accepted(net, npz, map
     assert refused.json["estimate"]["images"] == 12, "the numbers are shown all the same"
     assert refused.err.splitlines()[-1] == "c2i-fast: bf16 is too far away; accept it with --allow-drift"
     done("score", net, *options, "--allow-drift", "--out", tmp_path / "b")
+
+
+# -------------------------------------------------------------------------------- what it will cost, and presets
+
+
+def test_a_dry_run_says_what_the_run_then_costs_and_writes_nothing(net, npz, maps, tmp_path, score):
+    options = ("--images", npz, "--maps", maps, "--preset", "c2i", "--preset", "torchcam", "--out", tmp_path / "run")
+    content = done("score", net, *options, "--dry-run", "--json").json
+    assert not (tmp_path / "run").exists()
+    assert content["planned"] == content["images"] == 12
+    assert content["seconds"] == pytest.approx(content["passes"]["run"] / content["passes_per_second"])
+    real = score("--preset", "c2i", "--preset", "torchcam")[1].json
+    assert content["passes"] == real["passes"]
+    said = done("score", net, *options, "--dry-run").out
+    assert f"{content['passes']['run']:,} passes to run" in said
+    assert "Nothing was written" in said
+
+
+def test_presets_together_cost_the_union_of_their_masks(score):
+    """All order pixels alike and fill in zero: 16×16 pixels in 32 steps of 8, 20 blocks of 13, and 16 blocks of 16."""
+    together = score("--preset", "c2i", "--preset", "torchcam", "--metric", "deletion")[1].json
+    removed = {8 * k for k in range(33)} | {min(13 * k, 256) for k in range(21)}
+    assert together["passes"]["run"] == 12 * len(removed)
+    assert {entry["protocol"] for entry in together["scores"]} == {"c2i", "torchcam"}
+    alone = {preset: score("--preset", preset, "--metric", "deletion")[0] for preset in ("c2i", "torchcam")}
+    both, _ = score("--preset", "c2i", "--preset", "torchcam", "--metric", "deletion")
+    for preset, found in alone.items():
+        mine = [row for row in both if row["protocol"] == preset]
+        assert [row["value"] for row in mine] == pytest.approx([row["value"] for row in found], abs=1e-6)
+
+
+def test_a_preset_without_the_usual_metrics_is_scored_by_its_own(score):
+    found, _ = score("--preset", "tomsett", "--limit", "2")
+    assert {"aopc-morf", "aopc-lerf"} <= {row["metric"] for row in found}
