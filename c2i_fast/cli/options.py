@@ -56,6 +56,10 @@ class ModelOptions:
     bgr: Annotated[bool | None, typer.Option("--bgr/--rgb", help="Reverse the channels after normalising.")] = None
     drop_class: Annotated[int | None, typer.Option(min=0, help="Leave out so many leading classes.")] = None
     outputs: Annotated[str | None, typer.Option(help="logits, or probabilities (their logarithm is taken).")] = None
+    activation: Annotated[
+        str | None,
+        typer.Option(help="softmax (default): one of K classes; or sigmoid: any of K labels, or one yes or no."),
+    ] = None
     recipe: Annotated[str | None, typer.Option(help="A TOML file, or the name of a shipped recipe.")] = None
     output: Annotated[str | None, typer.Option(help="Which output of an ONNX file holds the logits.")] = None
     weights: Annotated[
@@ -68,7 +72,7 @@ class ModelOptions:
         """Returns the classifier, after saying its notes."""
         from c2i_fast.models import load_classifier
         from c2i_fast.models.named_models import check_weights_given, describe
-        from c2i_fast.models.preprocess import preprocessing_from_options
+        from c2i_fast.models.preprocess import activation_from_options, preprocessing_from_options
 
         if self.model is None:
             raise UsageError(
@@ -88,6 +92,7 @@ class ModelOptions:
             random_weights=self.random_weights,
             download=self.download,
             output=self.output,
+            activation=activation_from_options(self.activation, self.recipe),
             seed=seed,
         )
         for note in classifier.notes:
@@ -153,6 +158,7 @@ def open_source(images: str, classifier: Classifier, say: Callable[[str], None],
         preprocessing=contract.preprocessing,
         channels=contract.channels,
         classes=contract.classes,
+        activation=contract.activation,
         class_names=contract.class_names,
         limit=limit,
     )
