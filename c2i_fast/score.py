@@ -13,7 +13,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +21,10 @@ from c2i_fast.data.source import Image, Skipped, in_order
 from c2i_fast.metrics.base import METRICS, CurveMetric
 from c2i_fast.metrics.presets import protocol_for
 from c2i_fast.metrics.readout import read, readable, reading
-from c2i_fast.metrics.target import target_class
+from c2i_fast.metrics.target import target_classes
 from c2i_fast.perturb.plan import CurveRequest, ImagePlan, plan_image
 from c2i_fast.types import (
+    Activation,
     Calibrator,
     Curve,
     CurveProtocol,
@@ -64,7 +65,7 @@ class ScoreTask:
     protocols: tuple[CurveProtocol, ...]
     readouts: tuple[str, ...]
     preprocessing: Preprocessing
-    activation: Literal["softmax", "sigmoid"] = "softmax"
+    activation: Activation = "softmax"
     calibrator: Calibrator | None = None
     controls: tuple[Method, ...] = ()
     passes_per_part: int = PASSES_PER_PART
@@ -81,12 +82,13 @@ class ScoredImage:
 
     Attributes:
         logits: raw, float32 (P, K); None where they were not asked for and read-outs alone left the device.
+        targets: the classes followed, one but for images of several labels under a sigmoid head.
     """
 
     image: Image
     plan: ImagePlan
     logits: Floats | None
-    target: int
+    targets: tuple[int, ...]
     scores: tuple[Score, ...]
 
 
@@ -173,14 +175,14 @@ def _scored(
     if not pairs:
         return
     plans, work, ends = _joined([plan for _, plan in pairs])
-    if isinstance(passes, ReadingPasses) and not keep_logits and readable(task.readouts, task.calibrator):
+    single = task.target_rule != "label" or all(len(image.labels) == 1 for image, _ in pairs)
+    if isinstance(passes, ReadingPasses) and not keep_logits and single and readable(task.readouts, task.calibrator):
         yield from _read_on_device(passes, pairs, task)
         return
     for (image, plan), logits in zip(pairs, np.split(passes.select(plans, work), ends), strict=True):
-        target = _target(image, logits[plan.clean], task)
-        values = read_all(logits, target, plan.perturbed_fraction, task)
-        scores = image_scores(image.id, plan.curves, values, target, task)
-        yield ScoredImage(image=image, plan=plan, logits=logits, target=target, scores=scores)
+        targets = _targets(image, logits[plan.clean], task)
+        scores = all_scores(image.id, plan.curves, logits, plan.perturbed_fraction, targets, task)
+        yield ScoredImage(image=image, plan=plan, logits=logits, targets=targets, scores=scores)
 
 
 def _read_on_device(
@@ -190,7 +192,7 @@ def _read_on_device(
     plans, work, ends = _joined([plan for _, plan in pairs])
     clean = np.concatenate([[0], ends]) + [plan.clean for _, plan in pairs]
     logits = passes.select(plans, work[clean])
-    targets = np.array([_target(image, z, task) for (image, _), z in zip(pairs, logits, strict=True)], np.int32)
+    targets = np.array([_targets(image, z, task)[0] for (image, _), z in zip(pairs, logits, strict=True)], np.int32)
     followed = np.repeat(targets, [len(plan.work) for _, plan in pairs])
     rest = np.setdiff1d(np.arange(len(work)), clean)
     values = np.empty((len(work), len(task.readouts)))
@@ -202,7 +204,7 @@ def _read_on_device(
     for (image, plan), target, own in zip(pairs, targets, np.split(values, ends), strict=True):
         by_name = dict(zip(task.readouts, own.T, strict=True))
         scores = image_scores(image.id, plan.curves, by_name, int(target), task)
-        yield ScoredImage(image=image, plan=plan, logits=None, target=int(target), scores=scores)
+        yield ScoredImage(image=image, plan=plan, logits=None, targets=(int(target),), scores=scores)
 
 
 def _joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, np.ndarray]:
@@ -213,8 +215,21 @@ def _joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, n
     return [p for plan in plans for p in plan.plans], work.astype(np.int32), ends
 
 
-def _target(image: Image, clean: Floats, task: ScoreTask) -> int:
-    return target_class(image.id, image.labels, image.target, clean, task.target_rule)
+def _targets(image: Image, clean: Floats, task: ScoreTask) -> tuple[int, ...]:
+    return target_classes(image.id, image.labels, image.target, clean, task.target_rule, task.activation)
+
+
+def all_scores(
+    image: str,
+    curves: Sequence[CurveRequest],
+    logits: Floats,
+    perturbed_fraction: np.ndarray,
+    targets: Iterable[int],
+    task: ScoreTask,
+) -> tuple[Score, ...]:
+    """Returns every score of one image from its logits (P, K), for each of its targets in turn."""
+    read_outs = ((target, read_all(logits, target, perturbed_fraction, task)) for target in targets)
+    return tuple(row for target, values in read_outs for row in image_scores(image, curves, values, target, task))
 
 
 def read_all(logits: Floats, target: int, perturbed_fraction: np.ndarray, task: ScoreTask) -> dict[str, Doubles]:

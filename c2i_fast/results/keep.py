@@ -33,23 +33,23 @@ def logits_table(images: Sequence[ScoredImage]) -> pa.Table:
 
 
 def curves_table(images: Sequence[ScoredImage]) -> pa.Table:
-    """Returns one row for each curve: its protocol by hash, its x, and which of the image's passes it is made of."""
-    rows = [(scored, curve) for scored in images for curve in scored.plan.curves]
+    """Returns one row for each curve and target: its protocol by hash, its x, and which passes it is made of."""
+    rows = [(s, curve, target) for s in images for target in s.targets for curve in s.plan.curves]
     return pa.table(
         {
-            "image": [s.image.id for s, _ in rows],
-            "method": [c.method for _, c in rows],
-            "metric": [c.protocol.metric for _, c in rows],
-            "target": pa.array([s.target for s, _ in rows], pa.int32()),
-            "fractions": [c.fractions for _, c in rows],
-            "passes": [c.passes for _, c in rows],
-            "warnings": pa.array([list(c.warnings) for _, c in rows], pa.list_(pa.string())),
+            "image": [s.image.id for s, _, _ in rows],
+            "method": [c.method for _, c, _ in rows],
+            "metric": [c.protocol.metric for _, c, _ in rows],
+            "target": pa.array([target for _, _, target in rows], pa.int32()),
+            "fractions": [c.fractions for _, c, _ in rows],
+            "passes": [c.passes for _, c, _ in rows],
+            "warnings": pa.array([list(c.warnings) for _, c, _ in rows], pa.list_(pa.string())),
         }
     )
 
 
-KeptImage = tuple[str, int, list[CurveRequest], Floats, np.ndarray]
-"""(image id, target, curves, logits (P, K), perturbed fractions (P,))."""
+KeptImage = tuple[str, tuple[int, ...], list[CurveRequest], Floats, np.ndarray]
+"""(image id, targets, curves, logits (P, K), perturbed fractions (P,))."""
 
 
 def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurveProtocol]) -> Iterator[KeptImage]:
@@ -66,7 +66,9 @@ def read_kept(logits_path: Path, curves_path: Path, protocols: dict[str, CurvePr
         curves.setdefault(row["image"], []).append(row)
     for image, rows in curves.items():
         mine = ids == image
-        yield image, rows[0]["target"], [_curve(row, protocols) for row in rows], values[mine], fractions[mine]
+        targets = tuple(dict.fromkeys(row["target"] for row in rows))
+        requests = [_curve(row, protocols) for row in rows if row["target"] == targets[0]]
+        yield image, targets, requests, values[mine], fractions[mine]
 
 
 def _curve(row: dict[str, Any], protocols: dict[str, CurveProtocol]) -> CurveRequest:

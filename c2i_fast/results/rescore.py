@@ -14,7 +14,7 @@ from c2i_fast.results.record import stored_protocols
 from c2i_fast.results.run import MAIN, RunDirectory
 from c2i_fast.results.settings import RunSettings
 from c2i_fast.results.summary import SummaryRow, summarise, table_rows, values_by_cell
-from c2i_fast.score import ScoreTask, image_scores, read_all
+from c2i_fast.score import ScoreTask, all_scores
 from c2i_fast.types import Calibrator, Preprocessing, Score
 
 
@@ -70,8 +70,8 @@ def _part_scores(run: RunDirectory, part: Path, number: int, task: ScoreTask) ->
         raise InputError(f"{run.path} kept no logits; score again with --keep-logits")
     try:
         kept = read_kept(logits, curves, {p.metric: p for p in task.protocols})
-        for image, target, requests, raw, fractions in kept:
-            yield from image_scores(image, requests, read_all(raw, target, fractions, task), target, task)
+        for image, targets, requests, raw, fractions in kept:
+            yield from all_scores(image, requests, raw, fractions, targets, task)
     except C2IError:
         raise
     except (KeyError, ValueError, IndexError) as error:  # the two files do not belong together

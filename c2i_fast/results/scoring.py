@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from c2i_fast.attribution import CONTROLS, METHODS
 from c2i_fast.attribution.base import Context
+from c2i_fast.data.followed import LabelledImages
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
 from c2i_fast.data.source import ImageSource
@@ -238,7 +239,13 @@ class Scoring:
         }
 
 
-def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, source: ImageSource) -> Scoring:
+def prepare(
+    request: RunRequest,
+    settings: RunSettings,
+    classifier: Classifier,
+    source: ImageSource,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Scoring:
     """Returns a run that can begin: every input opened and checked, no engine built yet.
 
     Raises:
@@ -250,7 +257,9 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     metrics, protocols = make_protocols(settings.metrics or (), settings.preset or "", settings.overrides or {})
     contract = classifier.contract
     engine = _engine(settings, classifier)
-    check_targets(protocols[0].target, source, contract.classes)
+    check_targets(protocols[0].target, source, contract.classes, activation=contract.activation, on_error=on_error)
+    if protocols[0].target == "label":
+        source = LabelledImages(source)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space))

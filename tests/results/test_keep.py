@@ -13,7 +13,7 @@ from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_protocols
 from c2i_fast.results.rescore import rescore
 from c2i_fast.results.run import RunDirectory, score_table, table_scores
-from c2i_fast.score import image_scores, read_all
+from c2i_fast.score import all_scores
 from tests.results.case import IMAGES, FlakyImages, make_images, make_task, manifest, run_case
 
 
@@ -34,8 +34,8 @@ def test_the_same_scores_are_rebuilt_from_kept_logits_bit_for_bit(run):
     task = make_task()
     rebuilt = [
         row
-        for image, target, curves, logits, fractions in kept(run)
-        for row in image_scores(image, curves, read_all(logits, target, fractions, task), target, task)
+        for image, targets, curves, logits, fractions in kept(run)
+        for row in all_scores(image, curves, logits, fractions, targets, task)
     ]
     assert score_table(rebuilt).equals(run.read())
 
