@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError, UsageError
+from c2i_fast.metrics.base import CurveMetric
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols, score_stream
-from c2i_fast.types import Activation, Calibrator, Floats, Precision, Preprocessing, Score
+from c2i_fast.types import (
+    Activation,
+    Calibrator,
+    CurveProtocol,
+    Floats,
+    GraphContract,
+    Precision,
+    Preprocessing,
+    Score,
+)
 
 if TYPE_CHECKING:
     from c2i_fast.data.map_source import MapSource
@@ -118,21 +128,29 @@ def score(
     chosen, protocols = make_protocols(metrics, preset, {**(overrides or {}), **_target(target)})
     classifier = as_classifier(model, preprocessing, first.shape, activation)
     contract = classifier.contract
-    if labels is not None:
-        several = contract.classes if contract.activation == "sigmoid" else None
-        source = MemoryImages(images, ids=ids, labels=labels, classes=several)
+    several = contract.classes if contract.activation == "sigmoid" else None
+    source = MemoryImages(images, ids=ids, labels=labels, classes=several)
     check_targets(protocols[0].target, source, contract.classes, activation=contract.activation)
-    calibrator = as_calibrator(calibrator, classifier)
-    task = ScoreTask(
-        metrics=chosen,
+    task = _task(chosen, protocols, readouts, contract, as_calibrator(calibrator, classifier))
+    choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
+    return _run(classifier, choice, task, source, sources, first)
+
+
+def _task(
+    metrics: tuple[CurveMetric, ...],
+    protocols: tuple[CurveProtocol, ...],
+    readouts: Sequence[str],
+    contract: GraphContract,
+    calibrator: Calibrator | None,
+) -> ScoreTask:
+    return ScoreTask(
+        metrics=metrics,
         protocols=protocols,
         readouts=check_readouts(tuple(readouts), calibrator),
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         calibrator=calibrator,
     )
-    choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
-    return _run(classifier, choice, task, source, sources, first)
 
 
 def _run(

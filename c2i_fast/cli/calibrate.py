@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,11 +45,7 @@ def calibrate(
         typer.Option(metavar="SRC", help="Labelled images: a folder with a sub-folder per class, CSV or .npz."),
     ] = None,
     logits: Annotated[
-        Path | None,
-        typer.Option(
-            help="An .npz with `logits` (N,K) and `labels`, instead of MODEL and --images; with --activation sigmoid "
-            "`labels` are (N,K) of 0 and 1."
-        ),
+        Path | None, typer.Option(help="An .npz with `logits`, `labels` ((N,K) of 0 and 1 for sigmoid), without MODEL.")
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -87,18 +84,12 @@ def calibrate(
         _check_diagram(diagram, force)
     check_measures(measure or ())
     methods = check_methods(method or ["temperature"], None)
+    serve = partial(_for_head, methods=methods, measures=measure or ())
     if logits is not None:
-        from c2i_fast.calibration.logits_file import load_logits
-        from c2i_fast.models.preprocess import activation_from_options
-
-        activation = activation_from_options(model.activation, None) or "softmax"
-        fit_report, held_out = _for_head(activation, methods, measure or ())
-        values, labels, about = *load_logits(logits, activation), {"logits": logits.name, "activation": activation}
+        values, labels, about = _stored(logits, model.activation, serve)
     else:
-        values, labels, about = _forward(
-            model, engine, talk, str(images), limit, seed, workers, on_error, methods, measure or ()
-        )
-        fit_report, held_out = _for_head(about["activation"], methods, measure or ())
+        values, labels, about = _forward(model, engine, talk, str(images), limit, seed, workers, on_error, serve)
+    fit_report, held_out = serve(about["activation"])
     asked = held_out(values, labels, fit_fraction, seed) if measure or diagram else None
     report = fit_report(values, labels, methods=methods, fit_fraction=fit_fraction, seed=seed)
     for note in report.notes:
@@ -148,6 +139,16 @@ def _check_diagram(path: Path, force: bool) -> None:
         claim_file(file, force=force)
 
 
+def _stored(path: Path, given: str | None, serve: Callable[[str], Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Returns what `_forward` does, of saved logits."""
+    from c2i_fast.calibration.logits_file import load_logits
+    from c2i_fast.models.preprocess import activation_from_options
+
+    activation = activation_from_options(given, None) or "softmax"
+    serve(activation)
+    return *load_logits(path, activation), {"logits": path.name, "activation": activation}
+
+
 def _forward(
     model: ModelOptions,
     engine: EngineOptions,
@@ -157,8 +158,7 @@ def _forward(
     seed: int,
     workers: int,
     on_error: str,
-    methods: Sequence[str],
-    measures: Sequence[str],
+    serve: Callable[[str], Any],
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Returns the logits and labels of a source, and what to remember of where they came from."""
     from c2i_fast.calibration.collect import collect_logits
@@ -168,7 +168,7 @@ def _forward(
     choice("--on-error", on_error, ("stop", "skip"))
     classifier = model.load(say, seed)
     activation = classifier.contract.activation
-    _for_head(activation, methods, measures)  # refused now, not after the passes
+    serve(activation)  # what does not fit the head is refused now, not after the passes
     source = open_source(images, classifier, say, limit)
     chosen = engine.choose(classifier)
     ready = converted(classifier, chosen, source, seed)
@@ -188,11 +188,11 @@ def _forward(
     return logits, labels, about | {"activation": activation}
 
 
-def _for_head(activation: Any, methods: Sequence[str], measures: Sequence[str]) -> tuple[Any, Any]:
+def _for_head(activation: str, methods: Sequence[str], measures: Sequence[str]) -> tuple[Any, Any]:
     """Returns what fits and what holds out for a head, after checking that it has these methods and measures."""
     from c2i_fast.calibration.report import check_methods, fit_report
 
-    check_methods(methods, activation)
+    check_methods(methods, activation)  # type: ignore[arg-type]
     if activation == "sigmoid":
         from c2i_fast.calibration.label_held_out import LabelHeldOut, check_label_measures
         from c2i_fast.calibration.label_report import fit_label_report

@@ -77,6 +77,22 @@ def test_the_temperature_is_where_the_derivative_is_zero(seed, count, classes, s
         assert slope * (1 if fitted.at_bound_ == "upper" else -1) > -1e-9
 
 
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6), count=st.integers(3, 40))
+def test_platt_of_one_label_is_platt_of_it_among_others_and_its_gradient_is_zero(seed, count):
+    logits, labels = data(count, 3, seed)
+    together = Platt().fit(logits, labels)
+    for k in range(3):
+        alone = Platt().fit(logits[:, [k]], labels[:, [k]])
+        np.testing.assert_allclose(alone.slopes_, together.slopes_[[k]], rtol=1e-9)
+        positive, by_slope, by_intercept = int(labels[:, k].sum()), 0.0, 0.0
+        for z, y in zip(logits[:, k].tolist(), labels[:, k].tolist(), strict=True):
+            target = (positive + 1) / (positive + 2) if y else 1 / (count - positive + 2)
+            left = sigmoid(float(alone.slopes_[0]) * z + float(alone.intercepts_[0])) - target
+            by_slope, by_intercept = by_slope + left * z / count, by_intercept + left / count
+        assert max(abs(by_slope), abs(by_intercept)) < 1e-9
+
+
 def test_temperature_recovers_the_scale_of_one_label_and_of_three():
     for classes in (1, 3):
         fitted = Temperature(activation="sigmoid").fit(*data(20_000, classes))
