@@ -30,7 +30,7 @@ import common
 import numpy as np
 
 from c2i_fast.bench.raw import best, image_shape, random_images, raw_call, sweep
-from c2i_fast.bench.scoring import Workload
+from c2i_fast.bench.scoring import Workload, curve_intervals
 from c2i_fast.bench.timing import TimingRules
 
 SWEEP = "1,2,4,8,16,32,64,128"
@@ -98,7 +98,7 @@ def _row(work: Workload, options: argparse.Namespace) -> dict[str, Any]:
         "engine": name,
         "threads": config.threads,
         "images": len(work.images),
-        "points_a_curve": (work.task.protocols[0].intervals or 0) + 1,
+        "points_a_curve": curve_intervals(work.passes.contract) + 1,
         "readouts": work.task.readouts,
         "batch": work.passes.batch,
         "raw_batch": batch,

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2i_fast.errors import InputError
+from c2i_fast.errors import InputError, UsageError
 from c2i_fast.metrics.measures import make_measures
 from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import ScoreTask, score_stream
-from c2i_fast.types import Calibrator, Floats, Precision, Preprocessing, Score
+from c2i_fast.types import Activation, Calibrator, Floats, Precision, Preprocessing, Score
 
 if TYPE_CHECKING:
     from c2i_fast.data.map_source import MapSource
@@ -28,7 +29,7 @@ class Scores:
     """What `score` returns.
 
     Attributes:
-        rows: one for each image × method × metric × read-out.
+        rows: one for each image × method × metric × read-out × target.
         requested: points of all curves.
         run: masked images that were forwarded for them.
         seconds: from the first image to the last score; opening the engine apart.
@@ -70,6 +71,7 @@ def score(
     labels: Any = None,
     ids: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
+    activation: Activation | None = None,
     engine: str = "auto",
     precision: Precision = "fp32",
     threads: int | None = None,
@@ -87,9 +89,11 @@ def score(
         readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where possible.
         calibrator: a fitted one or a file; by default the model's own.
         target: `top1`, `label` (needs `labels`) or a class index.
-        labels: one class index an image.
+        labels: one class index an image; for a sigmoid head an array (N, K) of 0 and 1, or N sequences of indices (for
+            K = 1: N times 0 or 1). Each label of an image is followed.
         ids: one distinct name an image; by default its number.
         preprocessing: of a bare model: (pixel − mean) / std; a fused file has its own.
+        activation: of a bare model, `softmax` (the default) or `sigmoid`.
         engine: `auto`, `onnxruntime`, `openvino` or `torch`.
         precision: `fp32`, or `bf16`, `fp16` or `int8` where the engine has it; not corrected here, as the command does.
         threads: of the engine; by default all cores.
@@ -109,18 +113,21 @@ def score(
     from c2i_fast.data.memory import MemoryImages, memory_maps
     from c2i_fast.export.open import engine_for
 
-    source = MemoryImages(images, ids=ids, labels=labels)
+    source = MemoryImages(images, ids=ids)
     sources = memory_maps(maps, source.ids)
     first = next(source.loads(0))()
     presets = (preset,) if isinstance(preset, str) else tuple(preset)
     measures = make_measures(metrics, presets, {**(overrides or {}), **_target(target)})
-    classifier = as_classifier(model, preprocessing, first.shape)
-    calibrator = as_calibrator(calibrator, classifier)
+    classifier = as_classifier(model, preprocessing, first.shape, activation)
+    contract, calibrator = classifier.contract, as_calibrator(calibrator, classifier)
+    several = contract.classes if contract.activation == "sigmoid" else None
+    source = MemoryImages(images, ids=ids, labels=labels, classes=several)
+    check_targets(measures[0].protocol.target, source, contract.classes, activation=contract.activation)
     task = ScoreTask(
         measures=measures,
         readouts=check_readouts(tuple(readouts), calibrator),
-        preprocessing=classifier.contract.preprocessing,
-        activation=classifier.contract.activation,
+        preprocessing=contract.preprocessing,
+        activation=contract.activation,
         calibrator=calibrator,
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
@@ -168,30 +175,44 @@ def _target(target: str | int) -> dict[str, str]:
     return {} if target == "top1" else {"target": str(target)}
 
 
-def as_classifier(model: Any, preprocessing: Preprocessing | None, shape: tuple[int, ...]) -> Classifier:
+def as_classifier(
+    model: Any, preprocessing: Preprocessing | None, shape: tuple[int, ...], activation: Activation | None = None
+) -> Classifier:
     """Returns the classifier of a model; a torch module learns its input shape from the images (C, *space)."""
     from dataclasses import replace
 
     from c2i_fast.models import Classifier, load_classifier
 
     if isinstance(model, Classifier):
+        if activation not in (None, model.contract.activation):
+            raise UsageError(f"{model.name} has a {model.contract.activation} head already; leave activation out")
         return model
     torch = sys.modules.get("torch")  # whoever has a module has imported it
     if torch is not None and isinstance(model, torch.nn.Module):
         from c2i_fast.models.torch_models import from_module
 
         preprocessing = replace(preprocessing or Preprocessing(), size=shape[1:])
-        return from_module(model, name=type(model).__name__, preprocessing=preprocessing, channels=shape[0])
-    return load_classifier(model, preprocessing=preprocessing)
+        return from_module(
+            model,
+            name=type(model).__name__,
+            preprocessing=preprocessing,
+            channels=shape[0],
+            activation=activation or "softmax",
+        )
+    return load_classifier(model, preprocessing=preprocessing, activation=activation)
 
 
 def as_calibrator(calibrator: Calibrator | str | Path | None, classifier: Classifier) -> Calibrator | None:
     """Returns a fitted calibrator: the one given, the one in the file, or the one the model carries."""
     from c2i_fast.calibration.file import load_calibrator
+    from c2i_fast.calibration.interface import check_activation
     from c2i_fast.calibration.spec import calibrator_from_spec
 
+    contract = classifier.contract
     if isinstance(calibrator, str | Path):
-        return load_calibrator(Path(calibrator), classes=classifier.contract.classes)
-    if calibrator is None and classifier.contract.calibrator:
-        return calibrator_from_spec(classifier.contract.calibrator)
+        return load_calibrator(Path(calibrator), classes=contract.classes, activation=contract.activation)
+    if calibrator is None and contract.calibrator:
+        return calibrator_from_spec(contract.calibrator)
+    if calibrator is not None:
+        check_activation(calibrator, contract.activation)
     return calibrator

@@ -13,7 +13,7 @@ import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from c2i_fast.data.source import Image, Skipped, in_order
 from c2i_fast.metrics.base import Asked, MapCase
 from c2i_fast.metrics.measures import Measure, protocols_of
 from c2i_fast.metrics.readout import read, readable, reading
-from c2i_fast.metrics.target import target_class
+from c2i_fast.metrics.target import target_classes
 from c2i_fast.perturb.baseline import Given
 from c2i_fast.perturb.book import Book
 from c2i_fast.perturb.curve import Partition, RankedMap
@@ -29,6 +29,7 @@ from c2i_fast.perturb.plan import ImagePlan, Request, closed
 from c2i_fast.perturb.units import Units
 from c2i_fast.protocols import Protocol
 from c2i_fast.types import (
+    Activation,
     Calibrator,
     Doubles,
     Floats,
@@ -66,7 +67,7 @@ class ScoreTask:
     measures: tuple[Measure, ...]
     readouts: tuple[str, ...]
     preprocessing: Preprocessing
-    activation: Literal["softmax", "sigmoid"] = "softmax"
+    activation: Activation = "softmax"
     calibrator: Calibrator | None = None
     controls: tuple[Method, ...] = ()
     passes_per_part: int = PASSES_PER_PART
@@ -89,12 +90,13 @@ class ScoredImage:
 
     Attributes:
         logits: raw, float32 (P, K); None where they were not asked for and read-outs alone left the device.
+        targets: the classes followed, one but for images of several labels under a sigmoid head.
     """
 
     image: Image
     plan: ImagePlan
     logits: Floats | None
-    target: int
+    targets: tuple[int, ...]
     scores: tuple[Score, ...]
 
 
@@ -192,21 +194,23 @@ def _scored(
     """Yields the images of a part with their scores, from logits or from what the device read itself."""
     if not pairs:
         return
-    if isinstance(passes, ReadingPasses) and not keep_logits and _readable(task):
+    if isinstance(passes, ReadingPasses) and not keep_logits and _readable(pairs, task):
         yield from _read_on_device(passes, pairs, task)
         return
     plans, work, ends = _joined([plan for _, plan in pairs])
     masked = np.split(passes.select(plans, work), ends)
     for (image, plan), own, direct in zip(pairs, masked, _direct(passes, pairs), strict=True):
         logits = np.concatenate([own, direct]) if len(direct) else own
-        target = _target(image, logits[plan.clean], task)
-        scores = image_scores(image.id, plan.requests, logits, plan.perturbed_fraction, target, task)
-        yield ScoredImage(image=image, plan=plan, logits=logits, target=target, scores=scores)
+        targets = _targets(image, logits[plan.clean], task)
+        scores = image_scores(image.id, plan.requests, logits, plan.perturbed_fraction, targets, task)
+        yield ScoredImage(image=image, plan=plan, logits=logits, targets=targets, scores=scores)
 
 
-def _readable(task: ScoreTask) -> bool:
+def _readable(pairs: Sequence[tuple[Image, ImagePlan]], task: ScoreTask) -> bool:
+    """Returns whether a device can do the reading: of one target an image, and never of 1 − p."""
+    single = task.target_rule != "label" or all(len(image.labels) == 1 for image, _ in pairs)
     follows = {measure.metric.follows for measure in task.measures}
-    return "complement" not in follows and readable(task.readouts, task.calibrator)
+    return single and "complement" not in follows and readable(task.readouts, task.calibrator)
 
 
 def _direct(passes: MaskedPasses, pairs: Sequence[tuple[Image, ImagePlan]]) -> list[Floats]:
@@ -225,7 +229,7 @@ def _read_on_device(
     plans, work, ends = _joined([plan for _, plan in pairs])
     clean = np.concatenate([[0], ends]) + [plan.clean for _, plan in pairs]
     logits = passes.select(plans, work[clean])
-    targets = np.array([_target(image, z, task) for (image, _), z in zip(pairs, logits, strict=True)], np.int32)
+    targets = np.array([_targets(image, z, task)[0] for (image, _), z in zip(pairs, logits, strict=True)], np.int32)
     followed = np.repeat(targets, [len(plan.work) for _, plan in pairs])
     rest = np.setdiff1d(np.arange(len(work)), clean)
     values = np.empty((len(work), len(task.readouts)))
@@ -239,7 +243,7 @@ def _read_on_device(
             own = np.concatenate([own, _row_of(direct, int(target), shares, task)])
         by_name = {(name, "value"): column for name, column in zip(task.readouts, own.T, strict=True)}
         scores = measured(image.id, plan.requests, by_name, int(target), task)
-        yield ScoredImage(image=image, plan=plan, logits=None, target=int(target), scores=scores)
+        yield ScoredImage(image=image, plan=plan, logits=None, targets=(int(target),), scores=scores)
 
 
 def _row_of(logits: Floats, target: int, fractions: Doubles, task: ScoreTask) -> Doubles:
@@ -256,8 +260,8 @@ def _joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, n
     return [p for plan in plans for p in plan.plans], work.astype(np.int32), ends
 
 
-def _target(image: Image, clean: Floats, task: ScoreTask) -> int:
-    return target_class(image.id, image.labels, image.target, clean, task.target_rule)
+def _targets(image: Image, clean: Floats, task: ScoreTask) -> tuple[int, ...]:
+    return target_classes(image.id, image.labels, image.target, clean, task.target_rule, task.activation)
 
 
 Readings = Mapping[tuple[str, str], Doubles]
@@ -284,12 +288,17 @@ def read_all(
 
 
 def image_scores(
-    image: str, requests: Sequence[Request], logits: Floats, fractions: Doubles, target: int, task: ScoreTask
+    image: str,
+    requests: Sequence[Request],
+    logits: Floats,
+    fractions: Doubles,
+    targets: Iterable[int],
+    task: ScoreTask,
 ) -> tuple[Score, ...]:
-    """Returns every score of one image from the logits (P, K) and λ (P,) of its passes."""
+    """Returns every score of one image from the logits (P, K) and λ (P,) of its passes, for each target in turn."""
     follows = {measure.metric.follows for measure in task.measures} - {"nothing"}
-    readings = read_all(logits, target, fractions, task, follows)
-    return measured(image, requests, readings, target, task)
+    readings = ((target, read_all(logits, target, fractions, task, follows)) for target in targets)
+    return tuple(row for target, values in readings for row in measured(image, requests, values, target, task))
 
 
 def measured(

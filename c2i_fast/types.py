@@ -20,6 +20,10 @@ Ints = NDArray[np.int32]
 Feeds = Mapping[str, NDArray[Any]]
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Activation = Literal["softmax", "sigmoid"]
+# Probabilities of a sigmoid are kept this far from 0 and 1 before their logit is taken: 1 − 2⁻²⁴ is the largest float32
+# below 1, so the logit stays within ±16.64.
+SIGMOID_MARGIN = 2.0**-24
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
@@ -118,7 +122,7 @@ class Preprocessing:
         std: per channel; length 1 serves all channels.
         bgr: channels reversed after normalisation.
         drop_class: leading classes left out of the output (1 for a "background" class).
-        outputs: what the network returns; of `probabilities` the logarithm is taken.
+        outputs: what the network returns; of `probabilities` the logarithm is taken, for a sigmoid head the logit.
     """
 
     size: tuple[int, ...] | None = None
@@ -156,6 +160,7 @@ class GraphContract:
 
     Attributes:
         channels, space, classes: C, *space and K; a None in `space` is a dynamic size.
+        activation: `softmax`, one of K ≥ 2 classes; or `sigmoid`, any of K ≥ 1 labels, each by itself.
         calibrator: {"method": …, "parameters": {…}}, or None where the graph's probabilities are the raw ones.
         batch: the fixed N of a graph that could not be made dynamic, else None.
         step_map_dtype: of a scorer graph: `uint8`, `uint16` or `int32`; None in a fused graph.
@@ -166,7 +171,7 @@ class GraphContract:
     space: tuple[int | None, ...]
     classes: int
     preprocessing: Preprocessing
-    activation: Literal["softmax", "sigmoid"] = "softmax"
+    activation: Activation = "softmax"
     class_names: tuple[str, ...] | None = None
     calibrator: dict[str, Any] | None = None
     precision: Precision = "fp32"

@@ -17,7 +17,7 @@ Every command and every option, as the commands themselves tell them (`python do
   never download unless `--download` says so. A fused file carries its preprocessing; any other is told by flags or
   `--recipe`.
 - SRC is a folder with a sub-folder per class, a CSV with `file,label`, or an `.npz` with `images` and, where there are
-  any, `labels`, `ids` and `targets`.
+  any, `labels`, `ids` and `targets`. Several labels are `3;17` in the CSV and (N, K) of 0 and 1 in the `.npz`.
 - Exit codes: 0 done, 1 bad input or a failed check, 2 wrong usage, 130 interrupted.
 - With `--json` the summary is on stdout and all else on stderr.
 """

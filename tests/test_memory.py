@@ -329,7 +329,7 @@ def test_a_map_that_is_not_finite_is_named_with_its_image(bad):
         (MAPS[:2], r"map 'map' must be \(N, \*space\) for 3 images"),
         (MAPS[0, 0], "must be"),
         (MAPS[:, :, 0], "expected 2 axes"),
-        (np.zeros((3, 3, 6, 5), np.float32), "expected one map, got"),
+        (np.zeros((3, 2, 6, 5), np.float32), "expected one map, got"),
         (MAPS.astype(complex), "expected real numbers"),
         (MAPS.astype(object), "expected real numbers"),
         (np.zeros((3, 0, 5), np.float32), "at least one element"),

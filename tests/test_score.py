@@ -214,7 +214,7 @@ class Everywhere(dict):
     """A map for every id there could be."""
 
     @staticmethod
-    def load(image_id: str, space: tuple[int, ...]) -> np.ndarray:
+    def load(image_id: str, space: tuple[int, ...], channels: int = 1) -> np.ndarray:
         return np.arange(4, dtype=np.float32).reshape(space)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import InputError
-from c2i_fast.types import Doubles, Floats, MaskedPasses, Preprocessing
+from c2i_fast.types import Activation, Doubles, Floats, MaskedPasses, Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +33,19 @@ def target_probability(logits: NDArray[Any], targets: NDArray[Any]) -> Doubles:
     return probability
 
 
+def target_sigmoid(logits: NDArray[Any], targets: NDArray[Any]) -> Doubles:
+    """Returns the raw probability of each row's target under a sigmoid head, float64 (P,).
+
+    Example:
+        >>> target_sigmoid(np.zeros((1, 1)), np.array([0]))
+        array([0.5])
+    """
+    from scipy.special import expit
+
+    chosen = np.take_along_axis(np.asarray(logits, np.float64), np.asarray(targets)[:, None], axis=1)[:, 0]
+    return np.asarray(expit(chosen))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """What a method may use. Each takes what its `needs` names and leaves the rest.
@@ -41,7 +54,8 @@ class Context:
         passes: masked passes through the engine; what `needs = "passes"` asks for.
         module: normalised (N, C, *space) → network output; what `needs = "torch"` asks for.
         preprocessing: how pixels become the module's input, which outputs are classes, and what `zero` is in pixels.
-        readout: logits (P, K) and targets (P,) → what masked passes follow, float64 (P,).
+        activation: what makes the logits probabilities.
+        readout: logits (P, K) and targets (P,) → what masked passes follow, float64 (P,); None is the raw probability.
         seed: of every random number.
         options: of this method, by the names in its `defaults`; what is missing takes the default.
     """
@@ -49,9 +63,15 @@ class Context:
     passes: MaskedPasses | None = None
     module: torch.nn.Module | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    readout: Readout = target_probability
+    activation: Activation = "softmax"
+    readout: Readout | None = None
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, logits: NDArray[Any], targets: NDArray[Any]) -> Doubles:
+        """Returns the read-out of logits (P, K) for targets (P,), float64 (P,)."""
+        own = target_sigmoid if self.activation == "sigmoid" else target_probability
+        return (self.readout or own)(logits, targets)
 
     def settings(self, method: type[Method]) -> dict[str, Any]:
         """Returns the method's defaults overridden by `options`; an option it does not have is an `InputError`."""

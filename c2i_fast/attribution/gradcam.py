@@ -36,7 +36,7 @@ class GradCam:
         self.passes_used = 0
         self.layer: str | None = None
         self._module = module_of(context, self.name)
-        self._preprocessing = context.preprocessing
+        self._preprocessing, self._activation = context.preprocessing, context.activation
         self._library = require("pytorch_grad_cam", "grad-cam")
 
     def explain(self, ids: Sequence[str], images: Floats, targets: NDArray[Any]) -> Floats:
@@ -73,4 +73,6 @@ class GradCam:
     def _logit_of(self, target: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """Returns what pytorch-grad-cam calls a target: one image's output (classes,) → the number to explain."""
         chosen = np.array([target])
-        return lambda output: checked_logits(output[None], self._preprocessing, chosen)[0, int(target)]
+        return lambda output: checked_logits(output[None], self._preprocessing, chosen, self._activation)[
+            0, int(target)
+        ]

@@ -31,7 +31,7 @@ class Gradient:
         context.settings(Gradient)
         self.passes_used = 0
         self._module = module_of(context, self.name)
-        self._preprocessing = context.preprocessing
+        self._preprocessing, self._activation = context.preprocessing, context.activation
         self._saliency = require("captum.attr", "captum").Saliency
 
     def explain(self, ids: Sequence[str], images: Floats, targets: NDArray[Any]) -> Floats:
@@ -41,7 +41,7 @@ class Gradient:
         check_batch(ids, images, targets)
 
         def logits(x: torch.Tensor) -> torch.Tensor:
-            return checked_logits(self._module(x), self._preprocessing, targets)
+            return checked_logits(self._module(x), self._preprocessing, targets, self._activation)
 
         with undisturbed(self._module), torch.enable_grad():
             x = network_input(images, self._preprocessing, self._module)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution.base import Context, check_targets
+from c2i_fast.engines.torch_head import class_logits
 from c2i_fast.errors import InputError, MissingDependencyError
-from c2i_fast.types import Floats, Preprocessing
+from c2i_fast.types import Activation, Floats, Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -72,22 +73,15 @@ def network_input(images: Floats, preprocessing: Preprocessing, module: torch.nn
     return tensor.to(weight.device, weight.dtype).requires_grad_()
 
 
-def class_logits(output: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
-    """Returns logits (…, K) from what the network returns: leading classes dropped, the log of probabilities taken."""
-    kept = output[..., preprocessing.drop_class :]
-    if preprocessing.outputs == "probabilities":
-        # An exact zero has no logarithm; below the smallest normal number the gradient is 0 and not NaN.
-        return kept.clamp_min(kept.new_tensor(np.finfo(np.float32).tiny)).log()
-    return kept
-
-
-def checked_logits(output: object, preprocessing: Preprocessing, targets: NDArray[Any]) -> torch.Tensor:
+def checked_logits(
+    output: object, preprocessing: Preprocessing, targets: NDArray[Any], activation: Activation = "softmax"
+) -> torch.Tensor:
     """Returns `class_logits` of a network output that must be one (N, K) tensor holding every target."""
     import torch
 
     if not isinstance(output, torch.Tensor) or output.ndim != 2:
         came = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
         raise InputError(f"expected the model to return one tensor (N, classes), got {came}")
-    logits = class_logits(output, preprocessing)
+    logits = class_logits(output, preprocessing, activation)
     check_targets(targets, logits.shape[1])
     return logits

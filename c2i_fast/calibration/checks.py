@@ -28,8 +28,10 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
-def check_matrix(logits: ArrayLike) -> NDArray[Any]:
-    """Returns the logits as an array (N, K) of real numbers, N ≥ 1 and K ≥ 2, not copied if they are one.
+def check_matrix(logits: ArrayLike, least: int = 2) -> NDArray[Any]:
+    """Returns the logits as an array (N, K) of real numbers, N ≥ 1 and K ≥ `least`, not copied if they are one.
+
+    A softmax needs two classes; a sigmoid does with one.
 
     Raises:
         InputError: another shape or type, with what came.
@@ -37,18 +39,18 @@ def check_matrix(logits: ArrayLike) -> NDArray[Any]:
     array = np.asarray(logits)
     if array.dtype.kind not in "fiu" or array.ndim != 2 or 0 in array.shape:
         raise InputError(f"expected logits as numbers of shape (N, K), got {array.dtype} of shape {array.shape}")
-    if array.shape[1] == 1:
+    if array.shape[1] < least:
         raise InputError(f"expected logits of at least 2 classes, got shape {array.shape}: one class has no softmax")
     return array
 
 
-def check_logits(logits: ArrayLike) -> NDArray[Any]:
+def check_logits(logits: ArrayLike, least: int = 2) -> NDArray[Any]:
     """Returns the logits as by `check_matrix`, every number finite in float32.
 
     Raises:
         InputError: as `check_matrix`, or the count of rows with NaN, infinite or larger numbers.
     """
-    array = check_matrix(logits)
+    array = check_matrix(logits, least)
     # Written so that NaN, which compares false with everything, is counted too.
     bad = sum(
         int((~(np.abs(array[rows], dtype=np.float64) <= LARGEST_LOGIT)).any(axis=1).sum())
@@ -79,6 +81,40 @@ def check_labels(labels: ArrayLike, logits: NDArray[Any]) -> NDArray[np.int64]:
     if array.min() < 0 or array.max() >= classes:
         raise InputError(f"expected labels in 0..{classes - 1}, got {array.min()}..{array.max()}")
     return array.astype(np.int64)
+
+
+def check_applies(labels: ArrayLike, logits: NDArray[Any]) -> NDArray[np.bool_]:
+    """Returns the labels of a sigmoid head as bool (N, K), one for each logit.
+
+    Raises:
+        InputError: another shape, or other numbers than 0 and 1.
+    """
+    array = np.asarray(labels)
+    if array.shape != logits.shape or not ((array == 0) | (array == 1)).all():
+        raise InputError(
+            f"a sigmoid head expects labels of 0 and 1 of shape {logits.shape}, one for each logit, got {array.dtype} "
+            f"of shape {array.shape}; one class a sample is for softmax heads"
+        )
+    return np.asarray(array == 1)
+
+
+def label_notes(logits: NDArray[Any], applies: NDArray[np.bool_]) -> list[str]:
+    """Returns what is unusual about checked logits and labels (N, K) of a sigmoid head, as sentences for a reader.
+
+    Example:
+        >>> label_notes(np.array([[-1.0, 3.0], [2.0, 4.0]]), np.array([[False, True], [True, True]]))
+        ['label(s) 1 always apply: what is learnt of them rests on one side alone']
+    """
+    counts, notes = applies.sum(axis=0), []
+    if ((logits >= 0) & (logits <= 1)).all():
+        notes.append("the logits all lie in 0..1; if they are probabilities, pass log p − log(1 − p) instead")
+    for word, there in (("never", counts == 0), ("always", counts == len(applies))):
+        if there.any():
+            found = [str(label) for label in np.flatnonzero(there)]
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            named = ", ".join(found[:5]) + more
+            notes.append(f"label(s) {named} {word} apply: what is learnt of them rests on one side alone")
+    return notes
 
 
 def data_notes(logits: NDArray[Any], labels: NDArray[np.int64]) -> list[str]:

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.calibration.error import per_sample
-from c2i_fast.calibration.interface import CALIBRATORS
+from c2i_fast.calibration.interface import CALIBRATORS, new_calibrator, serving
+from c2i_fast.calibration.label_error import label_outcomes
+from c2i_fast.calibration.label_split import stratified_parts
 from c2i_fast.errors import InputError
-from c2i_fast.types import Doubles
+from c2i_fast.types import Activation, Calibrator, Doubles
 
 FOLDS = 5
 
@@ -39,15 +41,17 @@ class Choice:
         return tuple(self.losses)
 
 
-def choose(logits: NDArray[Any], labels: NDArray[np.int64], seed: int) -> Choice:
-    """Returns every calibrator for softmax heads that can be fitted, ranked by its cross-validated NLL.
+def choose(logits: NDArray[Any], labels: NDArray[Any], seed: int, activation: Activation = "softmax") -> Choice:
+    """Returns every calibrator for such heads that can be fitted, ranked by its cross-validated NLL.
 
-    Five folds (fewer samples, fewer folds), seeded, stratified where each class has as many samples as there are folds.
+    Five folds (fewer samples, fewer folds), seeded, stratified where each class has as many samples as there are folds;
+    for a sigmoid head so that each label keeps its share.
 
     Args:
         logits: (N, K), checked.
-        labels: int64 (N,), checked.
+        labels: int64 (N,), checked; for a sigmoid head bool (N, K).
         seed: of the folds.
+        activation: of the head.
 
     Raises:
         InputError: fewer than two samples.
@@ -59,25 +63,43 @@ def choose(logits: NDArray[Any], labels: NDArray[np.int64], seed: int) -> Choice
     """
     if len(labels) < 2:
         raise InputError("auto needs at least two samples to fit on; name one method instead")
-    parts = list(_folds(labels, seed))
+    parts = list(_label_folds(labels, seed) if activation == "sigmoid" else _folds(labels, seed))
     losses, refused = {}, {}
-    for name in CALIBRATORS:
-        if "softmax" not in CALIBRATORS[name].activations or CALIBRATORS[name].needs_perturbed_fraction:
+    for name in serving(activation):
+        if CALIBRATORS[name].needs_perturbed_fraction:
             continue
         try:
-            losses[name] = _validated(name, logits, labels, parts)
+            losses[name] = _validated(name, logits, labels, parts, activation)
         except InputError as error:
             refused[name] = str(error)
     ranked = sorted(losses.items(), key=lambda item: float(item[1].mean()))
     return Choice(losses=dict(ranked), refused=refused, folds=len(parts))
 
 
-def _validated(name: str, logits: NDArray[Any], labels: NDArray[np.int64], parts: list[Fold]) -> Doubles:
+def _validated(
+    name: str, logits: NDArray[Any], labels: NDArray[Any], parts: list[Fold], activation: Activation
+) -> Doubles:
     losses = np.empty(len(labels))
     for fit, held_out in parts:
-        calibrator = CALIBRATORS[name]().fit(logits[fit], labels[fit])
-        losses[held_out] = per_sample(logits[held_out], labels[held_out], calibrator).nll
+        calibrator = new_calibrator(name, activation).fit(logits[fit], labels[fit])
+        losses[held_out] = sample_nll(logits[held_out], labels[held_out], calibrator, activation)
     return losses
+
+
+def sample_nll(
+    logits: NDArray[Any], labels: NDArray[Any], calibrator: Calibrator | None, activation: Activation
+) -> Doubles:
+    """Returns the loss of each sample, float64 (N,); for a sigmoid head the mean over its labels."""
+    if activation == "sigmoid":
+        return np.asarray(label_outcomes(logits, labels, calibrator).nll.mean(axis=1))
+    return per_sample(logits, labels, calibrator).nll
+
+
+def _label_folds(applies: NDArray[np.bool_], seed: int) -> Iterator[Fold]:
+    samples, folds = len(applies), min(FOLDS, len(applies))
+    sizes = [samples // folds + (number < samples % folds) for number in range(folds)]
+    for held_out in stratified_parts(applies, sizes, seed):
+        yield np.setdiff1d(np.arange(samples), held_out), held_out
 
 
 def _folds(labels: NDArray[np.int64], seed: int) -> Iterator[Fold]:

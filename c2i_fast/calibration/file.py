@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from c2i_fast.calibration.interface import GraphCalibrator
+from c2i_fast.calibration.interface import GraphCalibrator, check_activation
 from c2i_fast.calibration.spec import calibrator_from_spec, calibrator_spec
 from c2i_fast.errors import InputError
 from c2i_fast.types import Calibrator
@@ -72,21 +72,26 @@ def save_calibrator(
             partial.unlink()
 
 
-def load_calibrator(path: str | os.PathLike[str], *, classes: int | None = None) -> GraphCalibrator:
+def load_calibrator(
+    path: str | os.PathLike[str], *, classes: int | None = None, activation: str | None = None
+) -> GraphCalibrator:
     """Returns the calibrator stored in `path`; see `read_calibrator`."""
-    return read_calibrator(path, classes=classes).calibrator
+    return read_calibrator(path, classes=classes, activation=activation).calibrator
 
 
-def read_calibrator(path: str | os.PathLike[str], *, classes: int | None = None) -> CalibratorFile:
+def read_calibrator(
+    path: str | os.PathLike[str], *, classes: int | None = None, activation: str | None = None
+) -> CalibratorFile:
     """Returns the calibrator stored in `path` with its class count and meta data.
 
     Args:
         path: what `save_calibrator` wrote.
         classes: K of the model it is to serve; None skips that check.
+        activation: of its head, likewise.
 
     Raises:
         InputError: no such file, not JSON, another version, an unknown method, parameters that cannot be, or a
-            calibrator for another class count; with the path, what was expected, and what came.
+            calibrator for another class count or head; with the path, what was expected, and what came.
     """
     content = _read_object(path)
     try:
@@ -98,6 +103,14 @@ def read_calibrator(path: str | os.PathLike[str], *, classes: int | None = None)
             f"{path} was fitted on {stored.classes} classes and the model has {classes}; "
             "fit one on this model with: c2i-fast calibrate"
         )
+    if activation is not None:
+        check_activation(stored.calibrator, activation)
+        fitted = stored.meta.get("activation", activation)
+        if fitted != activation:
+            raise InputError(
+                f"{path} was fitted on a {fitted} head and the model's is a {activation}; "
+                "fit one on this model with: c2i-fast calibrate"
+            )
     return stored
 
 
@@ -109,11 +122,12 @@ def _parse(content: Mapping[str, Any]) -> CalibratorFile:
         differing = sorted(set(content) ^ KEYS)
         raise InputError(f"expected the keys {', '.join(sorted(KEYS))}; unknown or missing: {', '.join(differing)}")
     classes, meta = content["classes"], content["meta"]
-    if isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
-        raise InputError(f"expected classes to be a whole number of at least 2, got {classes!r}")
     if not isinstance(meta, Mapping):
         raise InputError(f"expected meta to be an object, got {type(meta).__name__}")
     calibrator = calibrator_from_spec({key: content[key] for key in ("method", "parameters")})
+    least = 1 if "sigmoid" in calibrator.activations else 2
+    if isinstance(classes, bool) or not isinstance(classes, int) or classes < least:
+        raise InputError(f"expected classes to be a whole number of at least {least}, got {classes!r}")
     learnt = getattr(calibrator, "classes_", classes)
     if learnt != classes:
         raise InputError(f"the file says {classes} classes and its parameters are of {learnt}; fit it again")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from c2i_fast.calibration.checks import check_labels, check_logits, check_matrix
+from c2i_fast.calibration.checks import check_applies, check_labels, check_logits, check_matrix
 from c2i_fast.errors import InputError
-from c2i_fast.types import Doubles
+from c2i_fast.types import Activation, Doubles
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 class Identity:
     """The map z → z. It learns nothing, so it may be used without `fit`.
+
+    Args:
+        activation: of the head, which says what labels `fit` expects.
 
     Example:
         >>> Identity().transform([[2.0, 0.0]])
@@ -29,14 +32,20 @@ class Identity:
     needs_perturbed_fraction = False
     activations = ("softmax", "sigmoid")
 
+    def __init__(self, activation: Activation = "softmax") -> None:
+        self.activation = activation
+
     def fit(self, logits: ArrayLike, labels: ArrayLike) -> Self:
         """Returns itself; the input is checked as every calibrator checks it."""
-        check_labels(labels, check_logits(logits))
+        if self.activation == "sigmoid":
+            check_applies(labels, check_logits(logits, least=1))
+        else:
+            check_labels(labels, check_logits(logits))
         return self
 
     def transform(self, logits: ArrayLike, perturbed_fraction: ArrayLike | None = None) -> Doubles:
         """Returns a float64 copy of the logits (N, K)."""
-        return check_matrix(logits).astype(np.float64)
+        return check_matrix(logits, least=1).astype(np.float64)
 
     def parameters(self) -> dict[str, Any]:
         """Returns {}: there is nothing to store."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from c2i_fast.errors import InputError
 from c2i_fast.registry import Registry
 from c2i_fast.types import Calibrator
 
@@ -48,6 +49,39 @@ class GraphCalibrator(Calibrator, Protocol):
             equal `transform`'s up to a constant per row, which it does not see. May be `logits` itself.
         """
         ...
+
+
+def check_activation(calibrator: Calibrator | type[GraphCalibrator], activation: str) -> None:
+    """Raises an `InputError` where a calibrator cannot serve a head; one that names no heads serves all."""
+    served = getattr(calibrator, "activations", (activation,))
+    if activation not in served:
+        raise InputError(
+            f"{calibrator.method} is for {' and '.join(served)} heads, and this one is a {activation}; "
+            f"those that serve it: {', '.join(serving(activation))}"
+        )
+
+
+def serving(activation: str) -> tuple[str, ...]:
+    """Returns the names of the calibrators that serve a head.
+
+    Example:
+        >>> serving("sigmoid")
+        ('temperature', 'identity', 'platt')
+    """
+    return tuple(name for name in CALIBRATORS if activation in CALIBRATORS[name].activations)
+
+
+def new_calibrator(name: str, activation: str) -> GraphCalibrator:
+    """Returns an unfitted calibrator for a head; those that serve both kinds are told which.
+
+    Example:
+        >>> new_calibrator("temperature", "sigmoid").fit([[1.0], [1.0]], [[1], [0]]).parameters()["at_bound"]
+        'upper'
+    """
+    kind: Any = CALIBRATORS[name]
+    check_activation(kind, activation)
+    made: GraphCalibrator = kind() if len(kind.activations) == 1 else kind(activation=activation)
+    return made
 
 
 CALIBRATORS: Registry[type[GraphCalibrator]] = Registry("calibrator")
@@ -93,6 +127,4 @@ CALIBRATORS.add_lazy(
     "c2i_fast.calibration.histogram_ovr:HistogramOVR",
     "15 bins a class, renormalised; may change the predicted class",
 )
-CALIBRATORS.add_lazy(
-    "platt", "c2i_fast.calibration.platt:Platt", "a logistic regression a label, for sigmoid heads; fitted in Python"
-)
+CALIBRATORS.add_lazy("platt", "c2i_fast.calibration.platt:Platt", "a logistic regression a label, for sigmoid heads")

@@ -11,12 +11,15 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from c2i_fast.calibration.checks import check_labels, check_logits
+from c2i_fast.calibration.checks import check_applies, check_labels, check_logits
 from c2i_fast.errors import InputError
+from c2i_fast.types import Activation
 
 
-def load_logits(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.int64]]:
+def load_logits(path: str | os.PathLike[str], activation: Activation = "softmax") -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns `logits` (N, K), as stored, and `labels` int64 (N,) of an `.npz`. Pickled objects are never loaded.
+
+    Of a sigmoid head labels are bool (N, K), stored as 0 and 1; for K = 1 (N,) serves too.
 
     Raises:
         InputError: no such file, no zip archive, an array missing, of objects, or of a shape or content that
@@ -28,6 +31,9 @@ def load_logits(path: str | os.PathLike[str]) -> tuple[NDArray[Any], NDArray[np.
     except OSError as error:
         raise InputError(f"cannot read the logits {path}: {error.strerror or error}") from error
     try:
+        if activation == "sigmoid":
+            rows = check_logits(logits, least=1)
+            return rows, check_applies(labels[:, None] if labels.ndim == rows.shape[1] == 1 else labels, rows)
         rows = check_logits(logits)
         return rows, check_labels(labels, rows)
     except InputError as error:

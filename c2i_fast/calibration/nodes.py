@@ -23,7 +23,7 @@ FLOOR = 1e-9
 
 def capped(logits: ArrayLike, classes: int) -> Doubles:
     """Returns the logits (N, K) in float64, cut at ±1e30; another K than the calibrator's is an `InputError`."""
-    array = check_matrix(logits)
+    array = check_matrix(logits, least=1)
     if array.shape[1] != classes:
         raise InputError(f"this calibrator is for {classes} classes, got logits of shape {array.shape}")
     cut: Doubles = np.clip(array, -CAP, CAP, dtype=np.float64)

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
-from c2i_fast.calibration.checks import check_logits
+from c2i_fast.calibration.checks import check_applies, check_logits
 from c2i_fast.calibration.nodes import Nodes, capped
 from c2i_fast.calibration.stored import check_keys, read_array, require_fitted
-from c2i_fast.errors import InputError
 from c2i_fast.types import Doubles
 
 if TYPE_CHECKING:
@@ -56,18 +55,14 @@ class Platt:
         return len(require_fitted(self, "slopes_"))
 
     def fit(self, logits: ArrayLike, labels: ArrayLike) -> Self:
-        """Learns from raw logits (N, K), K ≥ 2, and labels (N, K) of 0 and 1 (or bool), and returns itself.
+        """Learns from raw logits (N, K), K ≥ 1, and labels (N, K) of 0 and 1 (or bool), and returns itself.
 
         Raises:
             InputError: logits that are not finite, labels of another shape or with other numbers.
         """
-        rows, applies = check_logits(logits), np.asarray(labels)
-        if applies.shape != rows.shape or not ((applies == 0) | (applies == 1)).all():
-            raise InputError(
-                f"platt is for sigmoid heads and expects labels of 0 and 1 of shape {rows.shape}, one for each logit, "
-                f"got {applies.dtype} of shape {applies.shape}; for one class a sample use temperature"
-            )
-        fitted = [_logistic(rows[:, k].astype(np.float64), applies[:, k] == 1) for k in range(rows.shape[1])]
+        rows = check_logits(logits, least=1)
+        applies = check_applies(labels, rows)
+        fitted = [_logistic(rows[:, k].astype(np.float64), applies[:, k]) for k in range(rows.shape[1])]
         self.slopes_, self.intercepts_ = np.array(fitted).T
         return self
 

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from c2i_fast.calibration.checks import check_labels, check_logits, data_notes
 from c2i_fast.calibration.choose import Choice, choose
 from c2i_fast.calibration.error import SampleMeasures, ece_equal_width, per_sample
-from c2i_fast.calibration.interface import CALIBRATORS, GraphCalibrator
+from c2i_fast.calibration.interface import CALIBRATORS, GraphCalibrator, check_activation
+from c2i_fast.calibration.label_error import LabelMeasures
 from c2i_fast.calibration.split import split_samples
 from c2i_fast.errors import InputError
-from c2i_fast.types import Doubles
+from c2i_fast.types import Activation, Doubles
 
 AUTO = "auto"
 
@@ -47,7 +48,7 @@ class MethodResult:
 
     calibrator: GraphCalibrator
     fit_nll: float
-    after: Measures | None
+    after: Measures | LabelMeasures | None
     nll_change: PairedChange | None
     cross_validated_nll: float | None = None
 
@@ -78,7 +79,7 @@ class CalibrationReport:
     chosen: MethodResult
     n_fit: int
     n_test: int
-    before: Measures | None
+    before: Measures | LabelMeasures | None
     notes: tuple[str, ...] = ()
     path: str | None = None
 
@@ -153,30 +154,27 @@ def fit_report(
         _judge(calibrator, fitted, held_out, held_labels, before, choice)
         for calibrator, fitted in zip(calibrators, fit_nll, strict=True)
     )
-    best = min(results, key=lambda result: result.fit_nll if result.after is None else result.after.nll)
     return CalibrationReport(
         results=results,
-        chosen=results[0] if choice else best,
+        chosen=results[0] if choice else best_of(results),
         n_fit=len(split.fit),
         n_test=len(split.test),
         before=None if before is None else _measures(before),
-        notes=(*data_notes(fit_rows, fit_labels), *_notes(results, split.note, len(split.test), choice)),
+        notes=(*data_notes(fit_rows, fit_labels), *result_notes(results, split.note, len(split.test), choice)),
     )
 
 
-def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
-    """Returns the names without repeats; each must be known, and fit one class a sample."""
+def check_methods(methods: Sequence[str], activation: Activation | None = "softmax") -> tuple[str, ...]:
+    """Returns the names without repeats; each must be known, and serve such a head unless that is not known yet."""
     names = tuple(dict.fromkeys(methods))
     if not names:
         raise InputError("expected at least one calibration method, got none; see: c2i-fast list calibrators")
     if AUTO in names and len(names) > 1:
         raise InputError(f"auto tries every method; give it alone, not with {', '.join(set(names) - {AUTO})}")
     for name in names:
-        if name != AUTO and "softmax" not in CALIBRATORS[name].activations:
-            raise InputError(
-                f"{name} is for sigmoid heads, whose samples have several labels; fit it in Python: "
-                f"CALIBRATORS[{name!r}]().fit(logits, labels of 0 and 1 of shape (N, K))"
-            )
+        if name != AUTO:
+            kind = CALIBRATORS[name]
+            check_activation(kind, activation or kind.activations[0])
     return names
 
 
@@ -229,7 +227,15 @@ def mean_change(differences: Doubles) -> PairedChange:
     return PairedChange(mean=mean, ci95=(mean - half, mean + half))
 
 
-def _notes(results: Sequence[MethodResult], split_note: str | None, held_out: int, choice: Choice | None) -> list[str]:
+def best_of(results: Sequence[MethodResult]) -> MethodResult:
+    """Returns the method of lowest held-out NLL, or with nothing held out of lowest NLL on the fit part."""
+    return min(results, key=lambda result: result.fit_nll if result.after is None else result.after.nll)
+
+
+def result_notes(
+    results: Sequence[MethodResult], split_note: str | None, held_out: int, choice: Choice | None
+) -> list[str]:
+    """Returns what a reader must know of fitted methods to believe the numbers."""
     notes = [] if split_note is None else [split_note]
     if held_out == 0:
         notes.append("fitted on every sample: nothing was held out to judge by")

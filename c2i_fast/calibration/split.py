@@ -39,21 +39,32 @@ def split_samples(labels: NDArray[np.int64], fit_fraction: float, seed: int) -> 
         True
     """
     samples = len(labels)
-    if not 0 < fit_fraction <= 1:
-        raise InputError(f"expected a fit fraction above 0 and at most 1, got {fit_fraction}")
-    if not 0 <= seed < 2**32:
-        raise InputError(f"expected a seed in 0..2**32−1, got {seed}")
-    if fit_fraction == 1:
+    size = check_split(samples, fit_fraction, seed)
+    if size == samples:
         return Split(fit=np.arange(samples), test=np.arange(0))
-    if samples == 1:
-        raise InputError("one sample cannot be split into a fit and a test part; use a fit fraction of 1")
-    size = min(max(round(fit_fraction * samples), 1), samples - 1)
     reason = _why_not_stratified(labels, size)
     if reason is None:
         return _stratified(labels, size, seed)
     order = np.random.default_rng(seed).permutation(samples)
     note = f"the split is a plain shuffle, not stratified: {reason}"
     return Split(fit=np.sort(order[:size]), test=np.sort(order[size:]), note=note)
+
+
+def check_split(samples: int, fit_fraction: float, seed: int) -> int:
+    """Returns how many samples are for fitting: all with a fraction of 1, below it at least one and not all.
+
+    Raises:
+        InputError: as `split_samples`.
+    """
+    if not 0 < fit_fraction <= 1:
+        raise InputError(f"expected a fit fraction above 0 and at most 1, got {fit_fraction}")
+    if not 0 <= seed < 2**32:
+        raise InputError(f"expected a seed in 0..2**32−1, got {seed}")
+    if fit_fraction == 1:
+        return samples
+    if samples == 1:
+        raise InputError("one sample cannot be split into a fit and a test part; use a fit fraction of 1")
+    return min(max(round(fit_fraction * samples), 1), samples - 1)
 
 
 def _why_not_stratified(labels: NDArray[np.int64], size: int) -> str | None:

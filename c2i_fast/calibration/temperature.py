@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from c2i_fast.calibration.checks import check_labels, check_logits, check_matrix, row_blocks
+from c2i_fast.calibration.checks import check_applies, check_labels, check_logits, check_matrix, row_blocks
 from c2i_fast.errors import InputError, NotFittedError
-from c2i_fast.types import Doubles
+from c2i_fast.types import Activation, Doubles
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,11 +29,13 @@ MAX_EVALUATIONS = 200  # a few are needed; halving alone, in the worst case, tak
 class Temperature:
     """The map z → z / T with T > 0: above 1 it makes a network less confident, below 1 more. Rankings stay.
 
-    `fit` minimises (1/N) Σ_i −log softmax(z_i / T)[y_i], which is convex in 1/T, by a bracketed Newton iteration in
-    float64 until the derivative is zero to rounding. A handful of passes over the logits, in blocks: 50 000 x 1000
-    float32 logits take a few MiB beside themselves.
+    `fit` minimises (1/N) Σ_i −log softmax(z_i / T)[y_i] (of a sigmoid head: the mean binary cross-entropy of all
+    labels, one T for all), which is convex in 1/T, by a bracketed Newton iteration in float64 until the derivative is
+    zero to rounding. A handful of passes over the logits, in blocks: 50 000 x 1000 float32 logits take a few MiB beside
+    themselves.
 
     Args:
+        activation: of the head, which says what labels `fit` expects.
         bounds: smallest and largest T. Data that are separable as they stand (every label is a largest logit) have
             their optimum at T → 0, labels unrelated to the logits at T → ∞; `fit` then stops at a bound and says so.
 
@@ -57,15 +59,22 @@ class Temperature:
     temperature_: float
     at_bound_: Bound | None
 
-    def __init__(self, bounds: tuple[float, float] = (0.05, 20.0)) -> None:
-        self.bounds = bounds
+    def __init__(self, bounds: tuple[float, float] = (0.05, 20.0), *, activation: Activation = "softmax") -> None:
+        self.bounds, self.activation = bounds, activation
 
     def fit(self, logits: ArrayLike, labels: ArrayLike) -> Self:
         """Learns T from raw logits (N, K), K ≥ 2, and integer labels (N,), and returns itself.
 
+        For a sigmoid head K ≥ 1, and the labels are (N, K) of 0 and 1.
+
         Raises:
             InputError: logits that are not finite, labels that are not 0..K−1 or not as many, impossible `bounds`.
         """
+        if self.activation == "sigmoid":
+            rows = check_logits(logits, least=1)
+            applies = check_applies(labels, rows)
+            self.temperature_, self.at_bound_ = sigmoid_minimiser(rows, applies, *_check_bounds(self.bounds))
+            return self
         rows = check_logits(logits)
         classes = check_labels(labels, rows)
         self.temperature_, self.at_bound_ = _minimiser(rows, classes, *_check_bounds(self.bounds))
@@ -79,7 +88,7 @@ class Temperature:
             array([[1., 0.]])
         """
         temperature = self._fitted()
-        quotient: Doubles = np.divide(check_matrix(logits), temperature, dtype=np.float64)
+        quotient: Doubles = np.divide(check_matrix(logits, least=1), temperature, dtype=np.float64)
         return quotient
 
     def parameters(self) -> dict[str, Any]:
@@ -148,6 +157,35 @@ def _minimiser(
     if not label_gap.any():  # separable; the slope may underflow to zero long before the bound
         return lowest, "lower"
     beta = _zero_of_increasing(_likelihood_slope(rows, largest, label_gap), 1 / highest, 1 / lowest)
+    if beta >= 1 / lowest:
+        return lowest, "lower"
+    return (highest, "upper") if beta <= 1 / highest else (1 / beta, None)
+
+
+def sigmoid_minimiser(
+    rows: NDArray[Any], applies: NDArray[np.bool_], lowest: float, highest: float
+) -> tuple[float, Bound | None]:
+    """Returns the T in [lowest, highest] of least binary cross-entropy over all labels, and the bound it is, if any.
+
+    With u = z where the label applies and −z where not, its derivatives by β = 1/T are the means of −u·σ(−βu) and of
+    u²·σ(βu)·σ(−βu).
+    """
+    if not rows.any():  # the likelihood is the same for every T
+        return min(max(1.0, lowest), highest), None
+    if ((rows >= 0) == applies)[rows != 0].all():  # separable; the slope may underflow to zero before the bound
+        return lowest, "lower"
+
+    def slope(beta: float) -> tuple[float, float]:
+        first = second = 0.0
+        for block in row_blocks(*rows.shape):
+            z = rows[block].astype(np.float64)
+            u = np.where(applies[block], z, -z)
+            wrong = np.exp(-np.logaddexp(0, beta * u))
+            first -= (u * wrong).sum()
+            second += (u**2 * wrong * (1 - wrong)).sum()
+        return float(first / rows.size), float(second / rows.size)
+
+    beta = _zero_of_increasing(slope, 1 / highest, 1 / lowest)
     if beta >= 1 / lowest:
         return lowest, "lower"
     return (highest, "upper") if beta <= 1 / highest else (1 / beta, None)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,7 +45,7 @@ def calibrate(
         typer.Option(metavar="SRC", help="Labelled images: a folder with a sub-folder per class, CSV or .npz."),
     ] = None,
     logits: Annotated[
-        Path | None, typer.Option(help="An .npz with `logits` (N,K) and `labels`, instead of MODEL and --images.")
+        Path | None, typer.Option(help="An .npz with `logits`, `labels` ((N,K) of 0 and 1 for sigmoid), without MODEL.")
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -70,8 +73,8 @@ def calibrate(
 ) -> None:
     """Fits, judges on held-out data, saves, and prints before and after."""
     from c2i_fast.calibration.file import save_calibrator
-    from c2i_fast.calibration.held_out import HeldOut, check_measures
-    from c2i_fast.calibration.report import check_methods, fit_report
+    from c2i_fast.calibration.held_out import check_measures
+    from c2i_fast.calibration.report import check_methods
     from c2i_fast.results.files import claim_file
 
     say = sayer(talk)
@@ -80,18 +83,19 @@ def calibrate(
     if diagram is not None:
         _check_diagram(diagram, force)
     check_measures(measure or ())
-    methods = check_methods(method or ["temperature"])
+    methods = check_methods(method or ["temperature"], None)
+    serve = partial(_for_head, methods=methods, measures=measure or ())
     if logits is not None:
-        from c2i_fast.calibration.logits_file import load_logits
-
-        values, labels, about = *load_logits(logits), {"logits": logits.name}
+        values, labels, about = _stored(logits, model.activation, serve)
     else:
-        values, labels, about = _forward(model, engine, talk, str(images), limit, seed, workers, on_error)
-    asked = HeldOut.of(values, labels, fit_fraction, seed) if measure or diagram else None
+        values, labels, about = _forward(model, engine, talk, str(images), limit, seed, workers, on_error, serve)
+    fit_report, held_out = serve(about["activation"])
+    asked = held_out(values, labels, fit_fraction, seed) if measure or diagram else None
     report = fit_report(values, labels, methods=methods, fit_fraction=fit_fraction, seed=seed)
     for note in report.notes:
         say(note)
     content = report.to_dict() | {"path": str(out), "skipped": about.get("skipped", 0)}
+    content["activation"] = about["activation"]
     kept = ("n_fit", "n_test", "before", "after", "nll_change")
     meta = about | {name: content[name] for name in kept} | {"seed": seed, "fit_fraction": fit_fraction}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -114,8 +118,12 @@ def _check_source(
     """Raises a `UsageError` where the options do not say in one way what is to be calibrated."""
     if (model.model is None) == (logits is None) or (images is None) == (logits is None):
         raise UsageError("give MODEL with --images SRC, or --logits FILE.npz alone")
-    if logits is not None and (model != ModelOptions() or engine != EngineOptions() or limit is not None):
-        raise UsageError("--logits stands alone: options of the model, the engine and --limit say nothing about it")
+    if logits is not None and (
+        replace(model, activation=None) != ModelOptions() or engine != EngineOptions() or limit is not None
+    ):
+        raise UsageError(
+            "--logits stands alone: options of the model but --activation, the engine and --limit say nothing about it"
+        )
     if not fit_fraction > 0:
         raise UsageError(f"--fit-fraction must be above 0, got {fit_fraction}")
 
@@ -131,6 +139,16 @@ def _check_diagram(path: Path, force: bool) -> None:
         claim_file(file, force=force)
 
 
+def _stored(path: Path, given: str | None, serve: Callable[[str], Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """Returns what `_forward` does, of saved logits."""
+    from c2i_fast.calibration.logits_file import load_logits
+    from c2i_fast.models.preprocess import activation_from_options
+
+    activation = activation_from_options(given, None) or "softmax"
+    serve(activation)
+    return *load_logits(path, activation), {"logits": path.name, "activation": activation}
+
+
 def _forward(
     model: ModelOptions,
     engine: EngineOptions,
@@ -140,6 +158,7 @@ def _forward(
     seed: int,
     workers: int,
     on_error: str,
+    serve: Callable[[str], Any],
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Returns the logits and labels of a source, and what to remember of where they came from."""
     from c2i_fast.calibration.collect import collect_logits
@@ -148,6 +167,8 @@ def _forward(
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
     classifier = model.load(say, seed)
+    activation = classifier.contract.activation
+    serve(activation)  # what does not fit the head is refused now, not after the passes
     source = open_source(images, classifier, say, limit)
     chosen = engine.choose(classifier)
     ready = converted(classifier, chosen, source, seed)
@@ -159,22 +180,46 @@ def _forward(
             workers=workers,
             on_error=on_error,  # type: ignore[arg-type]
             on_images=lambda n: advance(n, n),
+            activation=activation,
         )
     for image in skipped:
         say(f"skipped {image.id}: {image.reason}")
     about = {"model": classifier.name, "source_sha256": classifier.contract.source_sha256, "skipped": len(skipped)}
-    return logits, labels, about
+    return logits, labels, about | {"activation": activation}
+
+
+def _for_head(activation: str, methods: Sequence[str], measures: Sequence[str]) -> tuple[Any, Any]:
+    """Returns what fits and what holds out for a head, after checking that it has these methods and measures."""
+    from c2i_fast.calibration.report import check_methods, fit_report
+
+    check_methods(methods, activation)  # type: ignore[arg-type]
+    if activation == "sigmoid":
+        from c2i_fast.calibration.label_held_out import LabelHeldOut, check_label_measures
+        from c2i_fast.calibration.label_report import fit_label_report
+
+        check_label_measures(measures)
+        return fit_label_report, LabelHeldOut.of
+    from c2i_fast.calibration.held_out import HeldOut
+
+    return fit_report, HeldOut.of
+
+
+SOFTMAX_ROWS = (("NLL", "nll"), ("ECE (15 equal-width bins)", "ece"), ("Brier", "brier"), ("accuracy", "accuracy"))
+LABEL_ROWS = (
+    ("binary NLL, mean over labels", "nll"),
+    ("ECE (15 equal-width bins), mean over labels", "ece"),
+    ("ECE of the worst label", "ece_worst"),
+    ("its index", "ece_worst_label"),
+    ("Brier (p − y)², mean over labels", "brier"),
+    ("accuracy at 0.5, mean over labels", "accuracy"),
+    ("all labels right at 0.5", "exact_match"),
+)
 
 
 def _table(content: dict[str, Any]) -> None:
     rows = [
-        [name, *("–" if side is None else f"{side[key]:.4f}" for side in (content["before"], content["after"]))]
-        for name, key in (
-            ("NLL", "nll"),
-            ("ECE (15 equal-width bins)", "ece"),
-            ("Brier", "brier"),
-            ("accuracy", "accuracy"),
-        )
+        [name, *("–" if side is None else _number(side[key]) for side in (content["before"], content["after"]))]
+        for name, key in (LABEL_ROWS if content["activation"] == "sigmoid" else SOFTMAX_ROWS)
     ]
     show_table(
         f"{content['method']}: {_learnt(content['parameters'])}; "
@@ -190,6 +235,10 @@ def _table(content: dict[str, Any]) -> None:
     if not content["argmax_preserving"]:
         print("This calibrator may change the predicted class, and with it what is explained.")
     print(f"wrote {', '.join([content['path'], *content.get('diagrams', ())])}")
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
 
 
 def _measures(found: dict[str, Any]) -> None:

@@ -39,7 +39,7 @@ def compare(
         list[str], typer.Option(metavar="[NAME=]PATH", help="What explain wrote, an .npz, or a folder of .npy.")
     ],
     metric: Annotated[str, typer.Option(help="A metric of one curve that all the presets have.")] = "deletion",
-    readout: Annotated[str, typer.Option(metavar="NAME", help="raw, calibrated (a fused model), logit or sigmoid.")] = "raw",
+    readout: Annotated[str, typer.Option(metavar="NAME", help="raw, calibrated, logit or sigmoid.")] = "raw",
     limit: Limit = None,
     workers: Workers = 2,
 ) -> None:

@@ -133,8 +133,13 @@ def _prepare(
         say(f"engine: {chosen.config.engine} {chosen.config.precision} ({chosen.reason})")
         ready = converted(classifier, chosen, source, seed)
         passes = open_passes(ready, chosen.config, say)
+    contract = classifier.contract
     context = Context(
-        passes=passes, module=classifier.module, preprocessing=classifier.contract.preprocessing, seed=seed
+        passes=passes,
+        module=classifier.module,
+        preprocessing=contract.preprocessing,
+        activation=contract.activation,
+        seed=seed,
     )
     return chosen, passes, build_methods(names, context, options)
 

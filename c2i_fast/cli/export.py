@@ -66,7 +66,10 @@ def export(
     used = effective_precision(classifier.contract, precision)  # type: ignore[arg-type]
     if used != precision:
         say(f"{classifier.name} is in {used}, and stays so whatever --precision says")
-    fitted = load_calibrator(calibrator, classes=classifier.contract.classes) if calibrator else None
+    contract = classifier.contract
+    fitted = None
+    if calibrator:
+        fitted = load_calibrator(calibrator, classes=contract.classes, activation=contract.activation)
     images: Iterable[Floats] = ()
     if calibration_images:
         source = open_source(calibration_images, classifier, say, None)
@@ -93,10 +96,11 @@ def export(
 def _show(report: ExportReport) -> None:
     """Prints how the written graph compares with the original."""
     verified = report.verify
+    agreed = "agreement of labels at 0.5" if report.contract.activation == "sigmoid" else "top-1 agreement"
     rows = [
         ["max |Δ raw logit|", f"{verified.max_abs_dlogit:.2e}"],
         ["max |Δ probability|", f"{verified.max_abs_dprob:.2e}"],
-        ["top-1 agreement", f"{verified.top1_agreement:.4f}"],
+        [agreed, f"{verified.top1_agreement:.4f}"],
     ]
     title = f"{report.contract.precision}, verified against the original at batch"
     batches = ", ".join(str(batch) for batch in verified.batches)

@@ -26,7 +26,10 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so ma
 LARGEST_SEED = 2**32 - 1  # what scikit-learn takes
 Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Of every random number.")]
 Target = Annotated[
-    str | None, typer.Option(help="top1 (default), label, given (`targets` of an .npz) or a class index.")
+    str | None,
+    typer.Option(
+        help="top1 (default), label (each one of a sigmoid head), given (`targets` of an .npz) or a class index."
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
 OnError = Annotated[
@@ -55,7 +58,16 @@ class ModelOptions:
     std: Annotated[str | None, typer.Option(metavar="R,G,B", help="r,g,b in [0,1].")] = None
     bgr: Annotated[bool | None, typer.Option("--bgr/--rgb", help="Reverse the channels after normalising.")] = None
     drop_class: Annotated[int | None, typer.Option(min=0, help="Leave out so many leading classes.")] = None
-    outputs: Annotated[str | None, typer.Option(help="logits, or probabilities (their logarithm is taken).")] = None
+    outputs: Annotated[
+        str | None, typer.Option(help="logits, or probabilities (their log, or a sigmoid's logit, is taken).")
+    ] = None
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="softmax|sigmoid",
+            help="softmax (default): one of K classes; or sigmoid: any of K labels, or one yes or no.",
+        ),
+    ] = None
     recipe: Annotated[str | None, typer.Option(help="A TOML file, or the name of a shipped recipe.")] = None
     output: Annotated[str | None, typer.Option(help="Which output of an ONNX file holds the logits.")] = None
     weights: Annotated[
@@ -68,7 +80,7 @@ class ModelOptions:
         """Returns the classifier, after saying its notes."""
         from c2i_fast.models import load_classifier
         from c2i_fast.models.named_models import check_weights_given, describe
-        from c2i_fast.models.preprocess import preprocessing_from_options
+        from c2i_fast.models.preprocess import activation_from_options, preprocessing_from_options
 
         if self.model is None:
             raise UsageError(
@@ -88,6 +100,7 @@ class ModelOptions:
             random_weights=self.random_weights,
             download=self.download,
             output=self.output,
+            activation=activation_from_options(self.activation, self.recipe),
             seed=seed,
         )
         for note in classifier.notes:
@@ -153,6 +166,7 @@ def open_source(images: str, classifier: Classifier, say: Callable[[str], None],
         preprocessing=contract.preprocessing,
         channels=contract.channels,
         classes=contract.classes,
+        activation=contract.activation,
         class_names=contract.class_names,
         limit=limit,
     )

@@ -34,7 +34,8 @@ def rescore(
     from c2i_fast.results.run import RunDirectory
 
     directory = RunDirectory(run)
-    fitted = load_calibrator(calibrator, classes=directory.classes())
+    activation = directory.whole_manifest()["activation"]
+    fitted = load_calibrator(calibrator, classes=directory.classes(), activation=activation)
     prefix, rows = rescore_run(directory, fitted, readouts=tuple(readout or ()), force=force)
     if talk.json:
         show_json({"run": str(run), "prefix": prefix, "scores": [row.to_dict() for row in rows]})

@@ -146,7 +146,7 @@ def score(
         raise UsageError(f"--resume goes on with --target {followed}, not top1; leave the option out")
     classifier = model.load(say, settings.seed or 0)
     source = open_source(images, classifier, say, settings.limit)
-    scoring = prepare(request, settings, classifier, source)
+    scoring = prepare(request, settings, classifier, source, on_error)  # type: ignore[arg-type]
     say(f"engine: {scoring.engine.config.engine} {scoring.engine.config.precision} ({scoring.engine.reason})")
     if dry_run:
         _forecast(scoring, talk, workers)

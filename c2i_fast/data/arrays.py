@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from c2i_fast.data.columns import read_ids, read_integers
+from c2i_fast.data.columns import read_ids, read_integers, read_labels
 from c2i_fast.data.files import check_pictures
 from c2i_fast.data.fingerprint import of_records
 from c2i_fast.data.labels import ClassIndex
@@ -39,11 +39,14 @@ class ArraySource(ImageSource):
             total = images.shape[0]
         there = members(path)
         ids = read_ids(path, total)[:limit] if "ids" in there else [str(number) for number in range(total)][:limit]
-        labels = read_integers(path, "labels", total)[:limit] if "labels" in there else None
+        labels = None
+        if "labels" in there:
+            labels = read_labels(path, total, index.classes, any_number=index.any_number)[:limit]
         targets = read_integers(path, "targets", total)[:limit] if "targets" in there else None
-        for key, values in (("labels", labels), ("targets", targets)):
-            index.check([(value,) for value in values or ()], ids if values else (), f"{path}[{key!r}]")
-        super().__init__(ids, None if labels is None else [(label,) for label in labels], targets)
+        followed = None if targets is None else [(target,) for target in targets]
+        for key, values in (("labels", labels), ("targets", followed)):
+            index.check(values or (), ids if values else (), f"{path}[{key!r}]")
+        super().__init__(ids, labels, targets)
 
     def fingerprint(self) -> str:
         """Returns SHA-256 in hex over ids, labels, targets and the values of the images in use."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from c2i_fast.data.arrays import ArraySource
 from c2i_fast.data.files import FileSource
 from c2i_fast.data.folder import list_pictures
+from c2i_fast.data.label_sets import present_or_absent
 from c2i_fast.data.labels import ClassIndex, Labels, folder_classes
 from c2i_fast.data.source import ImageSource
 from c2i_fast.data.table import read_table
 from c2i_fast.errors import InputError, UsageError
-from c2i_fast.types import Preprocessing
+from c2i_fast.types import Activation, Preprocessing
 
 
 def open_images(
@@ -21,6 +22,7 @@ def open_images(
     preprocessing: Preprocessing,
     channels: int = 3,
     classes: int | None = None,
+    activation: Activation = "softmax",
     class_names: Sequence[str] | None = None,
     limit: int | None = None,
 ) -> ImageSource:
@@ -32,6 +34,7 @@ def open_images(
         preprocessing: its size and crop are applied to pictures; mean and std are the graph's own business.
         channels: C of the network, 3 (RGB) or 1 (grey) for pictures.
         classes: K; labels outside 0..K-1 are an error.
+        activation: an image may have no label at all under a sigmoid head; one of one output takes the labels 0 and 1.
         class_names: per class, such as `tench` or `n01440764 tench, Tinca tinca`; they tell what sub-folders mean.
         limit: only the first so many images.
 
@@ -46,10 +49,12 @@ def open_images(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit must be at least 1, got {limit}")
     path = Path(src)
-    index = ClassIndex(class_names, classes)
+    index = ClassIndex(class_names, classes, any_number=activation == "sigmoid")
     if path.is_file() and path.suffix.lower() == ".npz":
         return ArraySource(path, preprocessing=preprocessing, channels=channels, index=index, limit=limit)
     ids, labels, notes = _listing(path, index, limit)
+    if labels is not None and index.one_output:
+        labels = present_or_absent(labels, path)
     index.check(labels or (), ids if labels else (), path)
     root = path if path.is_dir() else path.parent
     return FileSource(root, ids, labels, notes, preprocessing=preprocessing, channels=channels)

@@ -21,21 +21,30 @@ class ClassIndex:
     An entry such as `n01440764 tench, Tinca tinca` is known whole, by its wnid, by the words after it, and by each of
     its synonyms that no other entry uses. Case, and `_` for a space, make no difference.
 
+    With `any_number` an image may have no label, and each label counts once.
+
     Example:
         >>> ClassIndex(["n01440764 tench, Tinca tinca", "n01443537 goldfish"]).find("Tench")
         0
     """
 
-    def __init__(self, names: Sequence[str] | None, classes: int | None = None) -> None:
+    def __init__(self, names: Sequence[str] | None, classes: int | None = None, *, any_number: bool = False) -> None:
         entries = [_spellings(name) for name in names or ()]
         self.classes = classes if classes is not None or not entries else len(entries)
+        self.any_number = any_number
         self._exact = _unambiguous((key, i) for i, (exact, _) in enumerate(entries) for key in exact)
         self._synonyms = _unambiguous((key, i) for i, (_, synonyms) in enumerate(entries) for key in synonyms)
 
+    @property
+    def one_output(self) -> bool:
+        """Whether the labels are 0 and 1, absent and present, of one class."""
+        return self.any_number and self.classes == 1
+
     def find(self, text: str) -> int | None:
-        """Returns the index of the class called `text`, or None."""
+        """Returns the index of the class called `text`, or None; of one output its label, 1."""
         key = _normal(text)
-        return self._exact.get(key, self._synonyms.get(key))
+        found = self._exact.get(key, self._synonyms.get(key))
+        return 1 if found == 0 and self.one_output else found
 
     def check(self, labels: Labels, ids: Sequence[str], where: object) -> None:
         """Raises an `InputError` that names the first image whose label is no class of the model."""

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2i_fast.data.label_sets import label_sets
+from c2i_fast.data.labels import ClassIndex
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.source import ImageSource
 from c2i_fast.errors import InputError
@@ -28,11 +30,20 @@ def as_array(values: Any) -> NDArray[Any]:
 class MemoryImages(ImageSource):
     """Images (N, C, *space) float, in the units of `pixels`; or pictures (N, H, W, C) uint8, taken as pixel / 255.
 
+    `labels` are one class index an image; for a sigmoid head of so many `classes` what `label_sets` takes.
+
     Raises:
         InputError: Another type or rank, or labels and ids that are not one an image.
     """
 
-    def __init__(self, images: Any, *, ids: Sequence[str] | None = None, labels: Any = None) -> None:
+    def __init__(
+        self,
+        images: Any,
+        *,
+        ids: Sequence[str] | None = None,
+        labels: Any = None,
+        classes: int | None = None,
+    ) -> None:
         array = as_array(images)
         if array.dtype == np.uint8 and array.ndim == 4:
             array = np.moveaxis(array, -1, 1)
@@ -45,9 +56,7 @@ class MemoryImages(ImageSource):
         names = [str(i) for i in range(len(array))] if ids is None else [str(i) for i in ids]
         if len(names) != len(array) or len(set(names)) != len(names):
             raise InputError(f"{len(array)} images need as many distinct ids, got {len(names)} ({len(set(names))})")
-        if labels is not None and np.shape(labels) != (len(array),):
-            raise InputError(f"{len(array)} images need as many labels, got {np.shape(labels)}")
-        super().__init__(names, None if labels is None else [(int(label),) for label in as_array(labels)])
+        super().__init__(names, None if labels is None else _label_tuples(labels, names, classes))
         self._array = array
 
     def fingerprint(self) -> str:
@@ -58,6 +67,16 @@ class MemoryImages(ImageSource):
         """Yields what returns one image's pixels when called."""
         for image in self._array[start:]:
             yield lambda image=image: _pixels(image)  # type: ignore[misc]
+
+
+def _label_tuples(labels: Any, names: Sequence[str], classes: int | None) -> list[tuple[int, ...]]:
+    if classes is not None:
+        sets = label_sets(labels if isinstance(labels, list | tuple) else as_array(labels), len(names), classes)
+        ClassIndex(None, classes).check(sets, names, "labels")
+        return sets
+    if np.shape(labels) != (len(names),):
+        raise InputError(f"{len(names)} images need as many labels, got {np.shape(labels)}")
+    return [(int(label),) for label in as_array(labels)]
 
 
 def _pixels(image: NDArray[Any]) -> Floats:

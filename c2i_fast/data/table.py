@@ -14,7 +14,8 @@ from c2i_fast.errors import InputError
 def read_table(path: Path, index: ClassIndex, limit: int | None) -> tuple[tuple[str, ...], Labels | None]:
     """Returns the ids in the order of the rows, and their labels when there is a `label` column.
 
-    Other columns are ignored; an empty file cell or label is an error with its line number.
+    Other columns are ignored; an empty file cell or label is an error with its line number, but for a label where an
+    image may have none.
 
     Raises:
         InputError: no `file` column, no rows, a path that is absolute or leads out of the CSV's folder, a file that
@@ -61,6 +62,8 @@ def _file(path: Path, line: int, cell: str) -> str:
 
 
 def _labels(path: Path, line: int, cell: str, index: ClassIndex) -> tuple[int, ...]:
+    if index.any_number and not index.one_output and not cell.strip():
+        return ()
     texts: Sequence[str] = [text.strip() for text in cell.split(";")]
     labels = [_number(text) if _number(text) is not None else index.find(text) for text in texts]
     if None in labels:
@@ -68,7 +71,8 @@ def _labels(path: Path, line: int, cell: str, index: ClassIndex) -> tuple[int, .
             f"{path}, line {line}: expected class indices such as 3 or 3;17, or class names known to the model, but "
             f"found {cell!r}; mend it, or leave the column 'label' out"
         )
-    return tuple(label for label in labels if label is not None)
+    known = tuple(label for label in labels if label is not None)
+    return tuple(sorted(set(known))) if index.any_number else known
 
 
 def _number(text: str) -> int | None:

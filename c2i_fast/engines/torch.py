@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c2i_fast.engines.torch_head import class_logits
 from c2i_fast.errors import EngineError, MissingDependencyError
 from c2i_fast.types import EngineConfig, Feeds, Floats, GraphContract
 
@@ -56,9 +57,7 @@ def torch_graph(
         return normalised.flip(1) if contract.preprocessing.bgr else normalised
 
     def head(images: torch.Tensor) -> Tensors:
-        output = module(images)[:, contract.preprocessing.drop_class :].float()
-        if contract.preprocessing.outputs == "probabilities":
-            output = output.clamp_min(torch.finfo(torch.float32).tiny).log()
+        output = class_logits(module(images).float(), contract.preprocessing, contract.activation)
         calibrated = torch.from_numpy(calibrator.transform(output.numpy())) if calibrator else output
         squash = torch.sigmoid if contract.activation == "sigmoid" else (lambda z: torch.softmax(z, -1))
         return {"logits": output, "probabilities": squash(calibrated).float()}

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from c2i_fast.engines.torch_head import class_logits
 from c2i_fast.errors import EngineError, MissingDependencyError
 from c2i_fast.kernels.device import DeviceMemoryError
 from c2i_fast.kernels.engine import SLOTS
@@ -91,13 +92,11 @@ class TorchCudaEngine:
 
     def run(self, slot: int) -> TensorBuffer:
         """Runs a batch on the stream."""
-        prep = self.contract.preprocessing
         try:
             with torch.inference_mode(), torch.cuda.stream(self._stream):
-                output = self._module(self._inputs[slot])[:, prep.drop_class :].float()
-                if prep.outputs == "probabilities":
-                    output = output.clamp_min(torch.finfo(torch.float32).tiny).log()
-                self._logits[slot] = logits = output.contiguous()
+                output = self._module(self._inputs[slot]).float()
+                logits = class_logits(output, self.contract.preprocessing, self.contract.activation).contiguous()
+                self._logits[slot] = logits
         except torch.cuda.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise DeviceMemoryError("the GPU is out of memory (the network)") from error

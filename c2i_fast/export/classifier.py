@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from c2i_fast.errors import C2IError, InputError, UsageError
+from c2i_fast.errors import C2IError, UsageError
 from c2i_fast.export.graphs import fused_graph, scorer_graph
 from c2i_fast.export.precision import at_precision
 from c2i_fast.export.save import save_graph
@@ -56,7 +56,7 @@ def export_classifier(
     Args:
         classifier: from `load_classifier`.
         out: `model.onnx`; the scorer becomes `model.scorer.onnx`.
-        calibrator: a fitted one; without it the probabilities are the raw softmax.
+        calibrator: a fitted one; without it the probabilities are the raw ones.
         precision: `fp32`, `fp16` or `int8` for the network; a file that is in one of the latter already stays in it.
         images: what int8 is calibrated on; see `at_precision`.
         symmetric: int8 as TensorRT takes it; see `at_precision`.
@@ -68,17 +68,15 @@ def export_classifier(
         InputError: A file exists, nothing can be written there, or the network cannot be brought to the precision.
         ContractError: The written graph does not answer as the classifier does; no file is left.
     """
+    from c2i_fast.calibration.interface import check_activation
     from c2i_fast.calibration.spec import calibrator_spec
 
     check_format(precision)
     scorer_path = out.with_suffix(".scorer.onnx")
     for path in (out, scorer_path) if scorer else (out,):
         claim_output(path, force=force)
-    if calibrator and classifier.contract.activation not in calibrator.activations:
-        raise InputError(
-            f"{calibrator.method} calibrates {' and '.join(calibrator.activations)} heads, and this model's is "
-            f"{classifier.contract.activation}"
-        )
+    if calibrator:
+        check_activation(calibrator, classifier.contract.activation)
     spec = calibrator_spec(calibrator) if calibrator else None
     shown = list(images)
     ready = at_precision(classifier, precision, shown, symmetric=symmetric)

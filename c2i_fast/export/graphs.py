@@ -17,7 +17,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.tape import Tape
 
-from c2i_fast.types import GraphContract
+from c2i_fast.types import SIGMOID_MARGIN, GraphContract
 
 if TYPE_CHECKING:
     from c2i_fast.calibration.interface import GraphCalibrator
@@ -78,7 +78,12 @@ def _head(
     if prep.drop_class:
         last = build.ints(np.iinfo(np.int64).max)
         value = build.op("Slice", value, build.ints(prep.drop_class), last, build.ints(1))
-    if prep.outputs == "probabilities":
+    if prep.outputs == "probabilities" and contract.activation == "sigmoid":
+        ends = (SIGMOID_MARGIN, 1 - SIGMOID_MARGIN)
+        value = build.op("Clip", value, *(build.constant(np.asarray(end, np.float32), "margin") for end in ends))
+        absent = build.op("Sub", build.constant(np.asarray(1, np.float32), "one"), value)
+        value = build.op("Sub", build.op("Log", value), build.op("Log", absent))
+    elif prep.outputs == "probabilities":
         tiny = build.constant(np.asarray(np.finfo(np.float32).tiny, np.float32), "tiny")
         value = build.op("Log", build.op("Max", value, tiny))
     logits = build.op("Identity", value)

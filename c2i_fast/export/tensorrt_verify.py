@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from c2i_fast.errors import ContractError
-from c2i_fast.export.verify import BOUNDS, Verification, sample_images
-from c2i_fast.types import Doubles, Feeds, Floats, GraphContract
+from c2i_fast.export.verify import BOUNDS, Verification, agreement, sample_images
+from c2i_fast.types import Feeds, Floats, GraphContract
 
 Run = Callable[[Feeds], dict[str, Floats]]
 
@@ -33,7 +33,7 @@ def verify_engine(
     found = []
     for batch in batches:
         feeds = sample_feeds(contract, batch, seed + batch)
-        found.append(_apart(run(feeds), reference(feeds), contract.classes, bounds.tie))
+        found.append(_apart(run(feeds), reference(feeds), contract, bounds.tie))
     dlogit, dprob, agreement, relative = np.array(found).T
     result = Verification(
         max_abs_dlogit=float(dlogit.max()),
@@ -62,18 +62,14 @@ def sample_feeds(contract: GraphContract, batch: int, seed: int) -> Feeds:
 
 
 def _apart(
-    answers: dict[str, Floats], expected: dict[str, Floats], classes: int, tie: float
+    answers: dict[str, Floats], expected: dict[str, Floats], contract: GraphContract, tie: float
 ) -> tuple[float, float, float, float]:
     """Returns max |Δlogit|, max |Δp|, the share of the same top-1, and |Δlogit| as a share of the largest logit."""
     (got, got_p), (logits, wanted_p) = (
-        [side[name].reshape(-1, classes).astype(np.float64) for name in ("logits", "probabilities")]
+        [side[name].reshape(-1, contract.classes).astype(np.float64) for name in ("logits", "probabilities")]
         for side in (answers, expected)
     )
     largest = max(1.0, float(np.abs(logits).max()))
     dlogit = float(np.abs(got - logits).max())
-    return dlogit, float(np.abs(got_p - wanted_p).max()), _same_top1(got, logits, tie * largest), dlogit / largest
-
-
-def _same_top1(got: Doubles, logits: Doubles, tolerance: float) -> float:
-    chosen = np.take_along_axis(logits, got.argmax(1)[:, None], 1)[:, 0]
-    return float((chosen >= logits.max(1) - tolerance).mean())
+    same = agreement(got, logits, tie * largest, contract.activation)
+    return dlogit, float(np.abs(got_p - wanted_p).max()), same, dlogit / largest

@@ -16,7 +16,17 @@ from c2i_fast.errors import ContractError
 from c2i_fast.export.graphs import NORMALISED
 from c2i_fast.export.open import GraphOpener
 from c2i_fast.metrics.readout import probabilities
-from c2i_fast.types import Calibrator, Doubles, EngineConfig, Floats, GraphContract, Precision, Session
+from c2i_fast.types import (
+    SIGMOID_MARGIN,
+    Activation,
+    Calibrator,
+    Doubles,
+    EngineConfig,
+    Floats,
+    GraphContract,
+    Precision,
+    Session,
+)
 
 if TYPE_CHECKING:
     from c2i_fast.models.classifier import Classifier
@@ -32,8 +42,8 @@ class Bounds:
     Attributes:
         logit: max |Δlogit|, as a share of the largest |logit| (at least 1).
         probability: max |Δp|.
-        agreement: the least share of images with the same top-1.
-        tie: a logit this close to the largest, as such a share, is top-1 as well.
+        agreement: the least share of images with the same top-1, or of labels on the same side of 0.5.
+        tie: a logit this close to the largest (to 0 for a sigmoid head), as such a share, agrees as well.
     """
 
     logit: float
@@ -62,7 +72,8 @@ class Verification:
     Attributes:
         max_abs_dlogit: over raw logits.
         max_abs_dprob: over calibrated probabilities; the classifier's are computed in float64.
-        top1_agreement: share of images with the same raw top-1; a tie within the tolerance is agreement.
+        top1_agreement: share of images with the same raw top-1 (of a sigmoid head: of labels said to apply or not as
+            before); a tie within the tolerance is agreement.
         batches: the batch sizes tried.
     """
 
@@ -110,7 +121,7 @@ def verify_fused(
         shown = _rows(images, batch, batch) if alike else sample_images(contract, batch, seed + batch)
         answers, logits = session.run({"pixels": shown}), reference(shown)
         expected = probabilities(logits, calibrator, activation=contract.activation)
-        found.append(_compare(answers, logits, expected, path, bounds))
+        found.append(_compare(answers, logits, expected, path, bounds, contract.activation))
     dlogit, dprob, agreement = np.array(found).T
     result = Verification(
         max_abs_dlogit=float(dlogit.max()),
@@ -184,7 +195,12 @@ def _reference(classifier: Classifier) -> Callable[[Floats], Doubles]:
         fed = np.ascontiguousarray(normalised[:, ::-1] if prep.bgr else normalised)
         (answer,) = network.run({NORMALISED: fed}).values()
         kept = answer[:, prep.drop_class :].astype(np.float64)
-        return kept if prep.outputs == "logits" else np.log(np.maximum(kept, np.finfo(np.float32).tiny))
+        if prep.outputs == "logits":
+            return kept
+        if classifier.contract.activation == "sigmoid":
+            kept = np.clip(kept, SIGMOID_MARGIN, 1 - SIGMOID_MARGIN)
+            return np.asarray(np.log(kept) - np.log1p(-kept))
+        return np.asarray(np.log(np.maximum(kept, np.finfo(np.float32).tiny)))
 
     return logits
 
@@ -195,7 +211,7 @@ def _rows(images: Sequence[Floats], start: int, count: int) -> Floats:
 
 
 def _compare(
-    answers: dict[str, Floats], logits: Doubles, expected: Doubles, path: Path, bounds: Bounds
+    answers: dict[str, Floats], logits: Doubles, expected: Doubles, path: Path, bounds: Bounds, activation: Activation
 ) -> tuple[float, float, float]:
     got, got_p = answers["logits"].astype(np.float64), answers["probabilities"].astype(np.float64)
     if not (np.isfinite(got).all() and np.isfinite(got_p).all()):
@@ -205,5 +221,19 @@ def _compare(
     dlogit = float(np.abs(got - logits).max())
     if dlogit > tolerance:
         raise ContractError(f"{path.name}: max |Δlogit| {dlogit:.2g} exceeds {tolerance:.2g}; nothing was written")
+    return dlogit, float(np.abs(got_p - expected).max()), agreement(got, logits, bounds.tie * scale, activation)
+
+
+def agreement(got: Doubles, logits: Doubles, tolerance: float, activation: Activation) -> float:
+    """Returns the share of images with the same top-1; for a sigmoid head, of labels on the same side of 0.5.
+
+    A logit that is within the tolerance of the largest one (of 0, for a sigmoid head) counts as agreement.
+
+    Example:
+        >>> agreement(np.array([[1.0, -1.0]]), np.array([[1.0, 2.0]]), 0.1, "sigmoid")
+        0.5
+    """
+    if activation == "sigmoid":
+        return float((((got >= 0) == (logits >= 0)) | (np.abs(logits) <= tolerance)).mean())
     chosen = np.take_along_axis(logits, got.argmax(1)[:, None], 1)[:, 0]
-    return dlogit, float(np.abs(got_p - expected).max()), float((chosen >= logits.max(1) - bounds.tie * scale).mean())
+    return float((chosen >= logits.max(1) - tolerance).mean())

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from c2i_fast.errors import InputError, UsageError
-from c2i_fast.types import Floats
+from c2i_fast.types import Activation, Floats
 
 if TYPE_CHECKING:
     from c2i_fast.data.source import ImageSource
@@ -31,8 +31,17 @@ def check_rule(rule: str) -> str:
     return rule
 
 
-def check_targets(rule: str, source: ImageSource, classes: int) -> None:
+def check_targets(
+    rule: str,
+    source: ImageSource,
+    classes: int,
+    *,
+    activation: Activation = "softmax",
+    on_error: Literal["stop", "skip"] = "stop",
+) -> None:
     """Checks, before any pass, that every image of a source has the target that the rule asks for.
+
+    Under a sigmoid head `label` takes any number of labels; images without one are left to `on_error`.
 
     Raises:
         InputError: No label, several, no target, or a class that is not one of the model's.
@@ -46,11 +55,38 @@ def check_targets(rule: str, source: ImageSource, classes: int) -> None:
                 "file,label, or `labels` in the .npz"
             )
         pairs = zip(source.ids, source.labels, strict=True)
+        if activation == "sigmoid":
+            bare = [image for image, own in pairs if not own]
+            if bare and (on_error == "stop" or len(bare) == len(source)):
+                raise InputError(
+                    f"--target label: {len(bare)} of {len(source)} images have no label to follow, {bare[0]} among "
+                    "them; leave such images out with --on-error skip, or follow --target top1 or a class index"
+                )
+            return
         several = next(((i, len(own)) for i, own in pairs if len(own) != 1), None)
         if several is not None:
             raise InputError(f"--target label needs one label an image; {several[0]} has {several[1]}")
     if rule == "given" and source.targets is None:
         raise InputError("--target given needs `targets` in the .npz of the images; there are none")
+
+
+def target_classes(
+    image: str, labels: Sequence[int], given: int | None, clean: Floats, rule: str, activation: Activation
+) -> tuple[int, ...]:
+    """Returns the classes to follow on one image: one, or under a sigmoid head and the rule `label` each of its labels.
+
+    Arguments and errors are those of `target_class`.
+
+    Example:
+        >>> import numpy as np
+        >>> target_classes("a.png", (0, 2), None, np.zeros(3, np.float32), "label", "sigmoid")
+        (0, 2)
+    """
+    if rule != "label" or activation == "softmax":
+        return (target_class(image, labels, given, clean, rule),)
+    if not labels:
+        raise InputError(f"--target label needs a label, and {image!r} has none")
+    return tuple(target_class(image, (label,), given, clean, rule) for label in labels)
 
 
 def target_class(image: str, labels: Sequence[int], given: int | None, clean: Floats, rule: str) -> int:

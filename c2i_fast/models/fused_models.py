@@ -71,6 +71,8 @@ def _check(contract: GraphContract) -> None:
         raise TypeError("preprocessing must be finite numbers")
     if contract.activation not in ("softmax", "sigmoid") or prep.outputs not in ("logits", "probabilities"):
         raise ValueError(f"unknown activation {contract.activation!r} or outputs {prep.outputs!r}")
+    if contract.activation == "softmax" and contract.classes < 2:
+        raise ValueError("a softmax of one class")
     if contract.precision not in ("fp32", "fp16", "int8"):
         raise ValueError(f"unknown precision {contract.precision!r}")
     if not all(isinstance(name, str) for name in contract.class_names or ()):

@@ -16,11 +16,17 @@ from c2i_fast.models.geometry import settle
 from c2i_fast.models.opset import upgraded
 from c2i_fast.models.outputs import choose_output, flatten_output
 from c2i_fast.models.running import Run, example_images, first_line, have_onnxruntime, opened
-from c2i_fast.types import Floats, GraphContract, Preprocessing
+from c2i_fast.types import Activation, Floats, GraphContract, Preprocessing
 
 
 def from_onnx(
-    model: ir.Model, *, name: str, sha256: str, preprocessing: Preprocessing | None = None, output: str | None = None
+    model: ir.Model,
+    *,
+    name: str,
+    sha256: str,
+    preprocessing: Preprocessing | None = None,
+    output: str | None = None,
+    activation: Activation = "softmax",
 ) -> Classifier:
     """Returns the classifier a foreign ONNX graph holds, run once to see that it is one. The graph stays as it is.
 
@@ -33,6 +39,7 @@ def from_onnx(
         sha256: of where it came from.
         preprocessing: None is none at all; a size is only needed where the graph leaves it open.
         output: the value that holds the logits; None takes the only output.
+        activation: what makes them probabilities.
 
     Raises:
         InputError: not one float32 image input (N, C, *space), no single (N, K) output of logits, a contradicting size.
@@ -45,19 +52,20 @@ def from_onnx(
     """
     declared = _declared(_only_input(model, name), name)
     settled, image, notes = settle(name, declared.channels, declared.space, preprocessing)
-    value = choose_output(model, output, settled, name)
+    value = choose_output(model, output, settled, name, activation)
     backbone = cut(model, str(declared.value.name), str(value.name))
     declare(backbone, declared.batch, image)
     images = example_images(max(3, declared.batch or 0), image, settled)
     backbone = upgraded(backbone, images[: declared.batch or 2], name)
     backbone, batch, batch_notes = _freed(backbone, declared.batch, images)
-    classes = _classes(backbone, batch, images, settled, name)
+    classes = _classes(backbone, batch, images, settled, name, activation)
     declare(backbone, batch, image, classes + settled.drop_class)
     contract = GraphContract(
         channels=image[0],
         space=image[1:],
         classes=classes,
         preprocessing=settled,
+        activation=activation,
         opset=backbone.opset_imports[""],
         source_sha256=sha256,
         batch=batch,
@@ -124,14 +132,21 @@ def _freed(model: ir.Model, batch: int | None, images: Floats) -> tuple[ir.Model
     return model, batch, (f"the graph runs at batches of {batch}, the last one padded: {why}",)
 
 
-def _classes(backbone: ir.Model, batch: int | None, images: Floats, preprocessing: Preprocessing, name: str) -> int:
+def _classes(
+    backbone: ir.Model,
+    batch: int | None,
+    images: Floats,
+    preprocessing: Preprocessing,
+    name: str,
+    activation: Activation,
+) -> int:
     run = _checked(backbone, name)
     count = batch or 2
     together = run(images[:count])
     if together.ndim > 2 and set(together.shape[2:]) == {1}:
         flatten_output(backbone)
         together = together.reshape(together.shape[:2])
-    classes = count_classes(together, count, preprocessing, name)
+    classes = count_classes(together, count, preprocessing, name, activation)
     if batch is None and have_onnxruntime():  # the reference mixes batches itself: BatchNormalization before opset 14
         refuse_mixing(run(images[:1]).reshape(1, -1), together, name)
     if batch is not None and batch > 1:  # what an image answers must not hang on its place in the batch

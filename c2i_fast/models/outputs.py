@@ -7,13 +7,15 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from c2i_fast.errors import InputError
-from c2i_fast.types import Preprocessing
+from c2i_fast.types import Activation, Preprocessing
 
 SHAPING = frozenset(("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Dropout"))
 PROBABILITY = frozenset(("Softmax", "Sigmoid"))
 
 
-def choose_output(model: ir.Model, wanted: str | None, preprocessing: Preprocessing, name: str) -> ir.Value:
+def choose_output(
+    model: ir.Model, wanted: str | None, preprocessing: Preprocessing, name: str, activation: Activation = "softmax"
+) -> ir.Value:
     """Returns the value of the graph that is followed: the one asked for, or the only output.
 
     Args:
@@ -21,10 +23,11 @@ def choose_output(model: ir.Model, wanted: str | None, preprocessing: Preprocess
         wanted: the name of an output or of any value inside; None takes the only output.
         preprocessing: says whether probabilities are expected.
         name: of the classifier, for messages.
+        activation: what makes the logits probabilities.
 
     Raises:
         InputError: several outputs and none asked for, no such value, no float32, probabilities not asked for, a
-            softmax on a softmax.
+            softmax on a softmax, a sigmoid where a softmax was declared or the other way round.
 
     Example:
         >>> choose_output(model, None, Preprocessing(), "net.onnx").name
@@ -33,7 +36,7 @@ def choose_output(model: ir.Model, wanted: str | None, preprocessing: Preprocess
     value = _named(model, wanted, name) if wanted else _only(model, name)
     if value.dtype not in (None, ir.DataType.FLOAT):
         raise InputError(f"{name}: output {value.name!r} must be float32 scores, got {value.dtype}; see --output")
-    _refuse_softmax(value, preprocessing, name)
+    check_end(value, preprocessing, name, activation)
     return value
 
 
@@ -54,7 +57,8 @@ def _named(model: ir.Model, wanted: str, name: str) -> ir.Value:
     raise InputError(f"{name} computes no value {wanted!r}; its outputs are: {names}")
 
 
-def _refuse_softmax(value: ir.Value, preprocessing: Preprocessing, name: str) -> None:
+def check_end(value: ir.Value, preprocessing: Preprocessing, name: str, activation: Activation) -> None:
+    """Raises an `InputError` where what a value ends in, a softmax or a sigmoid, is not what was declared."""
     softmaxes = [node for node in _origins(value) if node.op_type in PROBABILITY | {"LogSoftmax"}]
     if len(softmaxes) > 1:
         kinds = " of a ".join(node.op_type for node in softmaxes)
@@ -62,10 +66,17 @@ def _refuse_softmax(value: ir.Value, preprocessing: Preprocessing, name: str) ->
             f"{name}: {value.name!r} is the {kinds}; name the logits before both by --output{_before(softmaxes)}"
         )
     if softmaxes and softmaxes[0].op_type in PROBABILITY and preprocessing.outputs == "logits":
+        sigmoid = softmaxes[0].op_type == "Sigmoid" and activation == "softmax"
         raise InputError(
             f"{name}: outputs are probabilities where logits were expected: {value.name!r} comes from a "
             f"{softmaxes[0].op_type}; pass --outputs probabilities or name the logits by --output{_before(softmaxes)}"
+            f"{'; either way add --activation sigmoid' if sigmoid else ''}"
         )
+    kind = softmaxes[0].op_type if softmaxes else None
+    if activation == "sigmoid" and kind not in (None, "Sigmoid"):
+        raise InputError(f"{name}: {value.name!r} comes from a {kind}, which is no sigmoid; leave --activation out")
+    if kind == "Sigmoid" and activation == "softmax":
+        raise InputError(f"{name}: {value.name!r} comes from a Sigmoid, so its head is one: add --activation sigmoid")
 
 
 def _before(softmaxes: list[ir.Node]) -> str:

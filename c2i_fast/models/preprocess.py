@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 from c2i_fast.errors import InputError, UsageError
 from c2i_fast.resources import resource
-from c2i_fast.types import Preprocessing
+from c2i_fast.types import Activation, Preprocessing
+
+ACTIVATIONS: tuple[str, ...] = get_args(Activation)
 
 _ABOUT = ("name", "note")  # said to the reader of a recipe, not to the program
+_HEAD = "activation"  # in a recipe too, but of the head and not of the preprocessing
 
 
 def parse_size(text: str, rank: int = 2) -> tuple[int, ...]:
@@ -101,25 +104,56 @@ def find_recipe(name_or_path: str | Path) -> Path:
 def load_recipe(path: str | Path) -> Preprocessing:
     """Returns the preprocessing in a TOML file whose keys are the fields of `Preprocessing`; all may be left out.
 
+    `activation` may stand there too, see `activation_from_options`.
     `size = 224` is square, `size = [256]` a signal's; a single number for `mean` or `std` serves all channels. The keys
     `name` and `note` are for readers.
 
     Raises:
         InputError: no TOML, an unknown key, or a value of the wrong kind or range.
     """
-    try:
-        with Path(path).open("rb") as file:
-            content = tomllib.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a recipe in TOML, but {error}; see export/recipes for examples") from error
+    content = _toml(path)
     known = [field.name for field in fields(Preprocessing)]
-    unknown = set(content) - {*known, *_ABOUT}
+    unknown = set(content) - {*known, *_ABOUT, _HEAD}
     if unknown:
-        raise InputError(f"{path}: unknown key(s) {', '.join(sorted(unknown))}; known: {', '.join((*known, *_ABOUT))}")
+        raise InputError(
+            f"{path}: unknown key(s) {', '.join(sorted(unknown))}; known: {', '.join((*known, _HEAD, *_ABOUT))}"
+        )
     try:
         return _build({key: _typed(key, value) for key, value in content.items() if key in known})
     except ValueError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def activation_from_options(activation: str | None, recipe: str | Path | None) -> Activation | None:
+    """Returns what `--activation` says, else the `activation` of the recipe, else None.
+
+    Raises:
+        UsageError: neither softmax nor sigmoid on the command line.
+        InputError: neither of them in the recipe.
+
+    Example:
+        >>> activation_from_options("sigmoid", None)
+        'sigmoid'
+    """
+    if activation is not None:
+        if activation not in ACTIVATIONS:
+            raise UsageError(f"--activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+        return cast("Activation", activation)
+    if recipe is None:
+        return None
+    path = find_recipe(recipe)
+    stored = _toml(path).get(_HEAD)
+    if stored is not None and stored not in ACTIVATIONS:
+        raise InputError(f"{path}: activation must be softmax or sigmoid, got {stored!r}")
+    return cast("Activation | None", stored)
+
+
+def _toml(path: str | Path) -> dict[str, Any]:
+    try:
+        with Path(path).open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: expected a recipe in TOML, but {error}; see export/recipes for examples") from error
 
 
 def _typed(key: str, value: Any) -> Any:

@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING
 from c2i_fast.errors import InputError
 from c2i_fast.models.classifier import Classifier
 from c2i_fast.models.geometry import settle
+from c2i_fast.models.outputs import check_end
 from c2i_fast.models.pt2_safety import refuse_code
 from c2i_fast.models.running import first_line
 from c2i_fast.models.torch_export import OPSET, exported
 from c2i_fast.models.torch_models import ask, need_torch
-from c2i_fast.types import GraphContract, Preprocessing
+from c2i_fast.types import Activation, GraphContract, Preprocessing
 
 if TYPE_CHECKING:
     import torch
 
 
-def from_pt2(path: Path, *, preprocessing: Preprocessing | None = None) -> Classifier:
+def from_pt2(
+    path: Path, *, preprocessing: Preprocessing | None = None, activation: Activation = "softmax"
+) -> Classifier:
     """Returns the classifier of an exported program. A batch fixed at export stays fixed, in `contract.batch`.
 
     Args:
         path: what `torch.export.save` wrote, after `module.eval()`.
         preprocessing: None is none at all; a size is only needed where the program leaves it open.
+        activation: what makes the answers probabilities.
 
     Raises:
         InputError: not such a file, one that could run code on loading, or not one image input.
@@ -47,17 +51,20 @@ def from_pt2(path: Path, *, preprocessing: Preprocessing | None = None) -> Class
         notes += (f"the program runs at batches of {batch}, the last one padded; export it with a dynamic batch",)
     # Guards are checked by the contract; torch's own would refuse a batch of 1, which every program here answers.
     module = program.module(check_guards=False)
-    classes = ask(module, image, settled, name, batch)
+    classes, bounded = ask(module, image, settled, name, activation, batch)
     contract = GraphContract(
         channels=channels,
         space=image[1:],
         classes=classes,
         preprocessing=settled,
+        activation=activation,
         opset=OPSET,
         source_sha256=hashlib.sha256(content).hexdigest(),
         batch=batch,
     )
     make = functools.cache(lambda: exported(program, image, classes + settled.drop_class, name, batch))
+    if bounded and settled.outputs == "logits":
+        check_end(make().graph.outputs[0], settled, name, activation)
     return Classifier(name=name, contract=contract, backbone=make, module=module, notes=notes)
 
 

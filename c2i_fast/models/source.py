@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.models.classifier import Classifier
-from c2i_fast.types import Preprocessing
+from c2i_fast.types import Activation, Preprocessing
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -29,6 +29,7 @@ def load_classifier(
     random_weights: bool = False,
     download: bool = False,
     output: str | None = None,
+    activation: Activation | None = None,
     seed: int = 0,
 ) -> Classifier:
     """Returns the classifier a MODEL means, run once on random images to see that it is one.
@@ -42,6 +43,7 @@ def load_classifier(
         random_weights: for benchmarks, drawn from `seed`.
         download: lets a named model fetch its library's weights.
         output: of a foreign ONNX graph, the value that holds the logits.
+        activation: `softmax` (None is the same) or `sigmoid`; a fused file carries its own.
         seed: of whatever a named model or a callable draws.
 
     Raises:
@@ -56,24 +58,25 @@ def load_classifier(
     """
     if not isinstance(model, str | Path):
         _refuse(type(model).__name__, weights=weights, random_weights=random_weights, download=download)
-        return _from_object(model, preprocessing, output)
+        return _from_object(model, preprocessing, output, activation)
     name = str(model)
     if name.endswith(".onnx"):
         _refuse(name, weights=weights, random_weights=random_weights, download=download)
-        return _from_graph(name, Path(name), preprocessing, output)
+        return _from_graph(name, Path(name), preprocessing, output, activation)
     _refuse(name, output=output)
+    head: Activation = activation or "softmax"
     file = None if weights is None else Path(weights)
     if name.startswith(("torchvision:", "timm:")):
-        return _from_name(name, preprocessing, file, random_weights, download, seed)
+        return _from_name(name, preprocessing, file, random_weights, download, seed, head)
     _refuse(name, download=download)
     if name.endswith(".pt2"):
         _refuse(name, weights=weights, random_weights=random_weights)
-        return _from_program(name, preprocessing)
+        return _from_program(name, preprocessing, head)
     module, colon, function = name.rpartition(":")
     if not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
         raise InputError(f"{name!r} is no model; expected {GRAMMAR}")
     _refuse(name, random_weights=random_weights)
-    return _from_callable(name, preprocessing, file, seed)
+    return _from_callable(name, preprocessing, file, seed, head)
 
 
 def _refuse(name: str, **options: object) -> None:
@@ -83,16 +86,21 @@ def _refuse(name: str, **options: object) -> None:
 
 
 def _from_object(
-    model: torch.nn.Module | ir.Model | bytes, preprocessing: Preprocessing | None, output: str | None
+    model: torch.nn.Module | ir.Model | bytes,
+    preprocessing: Preprocessing | None,
+    output: str | None,
+    activation: Activation | None,
 ) -> Classifier:
     kind = type(model).__name__
     if _is_a("torch.nn", "Module", model):
         from c2i_fast.models.torch_models import from_module
 
         _refuse(kind, output=output)
-        return from_module(cast("torch.nn.Module", model), name=kind, preprocessing=preprocessing)
+        return from_module(
+            cast("torch.nn.Module", model), name=kind, preprocessing=preprocessing, activation=activation or "softmax"
+        )
     if isinstance(model, bytes) or _is_a("onnx_ir", "Model", model):
-        return _from_graph("the ONNX graph", cast("ir.Model | bytes", model), preprocessing, output)
+        return _from_graph("the ONNX graph", cast("ir.Model | bytes", model), preprocessing, output, activation)
     raise InputError(f"a {kind} is no model; expected {GRAMMAR}, a torch module or an ONNX graph")
 
 
@@ -103,7 +111,11 @@ def _is_a(package: str, attribute: str, thing: object) -> bool:
 
 
 def _from_graph(
-    name: str, source: Path | bytes | ir.Model, preprocessing: Preprocessing | None, output: str | None
+    name: str,
+    source: Path | bytes | ir.Model,
+    preprocessing: Preprocessing | None,
+    output: str | None,
+    activation: Activation | None,
 ) -> Classifier:
     from c2i_fast.models.fused_models import from_fused, is_fused
     from c2i_fast.models.onnx_files import hash_of, read_onnx
@@ -111,10 +123,20 @@ def _from_graph(
 
     graph, sha256 = read_onnx(source) if isinstance(source, Path | bytes) else (source, hash_of(source))
     if not is_fused(graph):
-        return from_onnx(graph, name=name, sha256=sha256, preprocessing=preprocessing, output=output)
+        return from_onnx(
+            graph,
+            name=name,
+            sha256=sha256,
+            preprocessing=preprocessing,
+            output=output,
+            activation=activation or "softmax",
+        )
     if preprocessing is not None or output is not None:
         raise UsageError(f"{name} is a fused file, which carries its own preprocessing and output; leave the flags out")
-    return from_fused(graph, name=name)
+    fused = from_fused(graph, name=name)
+    if activation not in (None, fused.contract.activation):
+        raise UsageError(f"{name} is a fused file with a {fused.contract.activation} head; leave --activation out")
+    return fused
 
 
 def _from_name(
@@ -124,6 +146,7 @@ def _from_name(
     random_weights: bool,
     download: bool,
     seed: int,
+    activation: Activation,
 ) -> Classifier:
     from c2i_fast.models.named_models import build, check_weights_given, describe
     from c2i_fast.models.torch_models import from_module
@@ -137,16 +160,19 @@ def _from_name(
         channels=card.channels,
         class_names=card.class_names,
         notes=card.notes if preprocessing is None else (),
+        activation=activation,
     )
 
 
-def _from_program(name: str, preprocessing: Preprocessing | None) -> Classifier:
+def _from_program(name: str, preprocessing: Preprocessing | None, activation: Activation) -> Classifier:
     from c2i_fast.models.pt2_models import from_pt2
 
-    return from_pt2(Path(name), preprocessing=preprocessing)
+    return from_pt2(Path(name), preprocessing=preprocessing, activation=activation)
 
 
-def _from_callable(name: str, preprocessing: Preprocessing | None, weights: Path | None, seed: int) -> Classifier:
+def _from_callable(
+    name: str, preprocessing: Preprocessing | None, weights: Path | None, seed: int, activation: Activation
+) -> Classifier:
     from c2i_fast.models.torch_models import from_module, need_torch
     from c2i_fast.models.weights import load_weights
 
@@ -160,7 +186,7 @@ def _from_callable(name: str, preprocessing: Preprocessing | None, weights: Path
         raise InputError(f"{name} must return a torch.nn.Module, got {type(module).__name__}")
     if weights is not None:
         load_weights(module, weights)
-    return from_module(module, name=name, preprocessing=preprocessing)
+    return from_module(module, name=name, preprocessing=preprocessing, activation=activation)
 
 
 def _called(name: str) -> object:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from c2i_fast.errors import InputError, MissingDependencyError
-from c2i_fast.models.answers import count_classes, refuse_mixing
+from c2i_fast.models.answers import count_classes, refuse_mixing, within_unit
 from c2i_fast.models.classifier import Classifier
 from c2i_fast.models.geometry import settle
+from c2i_fast.models.outputs import check_end
 from c2i_fast.models.running import example_images, first_line
 from c2i_fast.models.torch_export import OPSET, exported
 from c2i_fast.models.weights import weights_sha256
-from c2i_fast.types import Floats, GraphContract, Preprocessing
+from c2i_fast.types import Activation, Floats, GraphContract, Preprocessing
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ def from_module(
     channels: int | None = None,
     class_names: tuple[str, ...] | None = None,
     notes: tuple[str, ...] = (),
+    activation: Activation = "softmax",
 ) -> Classifier:
     """Returns the classifier a module computes; the module itself stays as it is.
 
@@ -49,6 +51,7 @@ def from_module(
         channels: C; None asks the statistics, then the first convolution.
         class_names: of the K classes, where known.
         notes: passed on.
+        activation: what makes the answers probabilities.
 
     Raises:
         InputError: no size, weights that are not float32, or an answer that is not (N, K) logits.
@@ -65,17 +68,22 @@ def from_module(
         raise InputError(f"{name}: a torch module does not say how large its images are; say it, e.g. --size 224")
     channels = channels or _channels(module, preprocessing)
     settled, image, more = settle(name, channels, size, preprocessing)
-    classes = ask(module, image, settled, name)
+    classes, bounded = ask(module, image, settled, name, activation)
     contract = GraphContract(
         channels=channels,
         space=size,
         classes=classes,
         preprocessing=settled,
+        activation=activation,
         class_names=class_names if class_names and len(class_names) == classes else None,
         opset=OPSET,
         source_sha256=weights_sha256(module),
     )
     make = functools.cache(lambda: exported(module, image, classes + settled.drop_class, name))
+    if (
+        bounded and settled.outputs == "logits"
+    ):  # rare for logits, so the graph, which is made only once, is worth a look
+        check_end(make().graph.outputs[0], settled, name, activation)
     return Classifier(name=name, contract=contract, backbone=make, module=module, notes=(*notes, *more))
 
 
@@ -106,15 +114,21 @@ def _channels(module: torch.nn.Module, preprocessing: Preprocessing | None) -> i
 
 
 def ask(
-    module: torch.nn.Module, image: tuple[int, ...], preprocessing: Preprocessing, name: str, batch: int | None = None
-) -> int:
-    """Returns K, after running the module on random images and checking its answer.
+    module: torch.nn.Module,
+    image: tuple[int, ...],
+    preprocessing: Preprocessing,
+    name: str,
+    activation: Activation,
+    batch: int | None = None,
+) -> tuple[int, bool]:
+    """Returns K and whether all answers lie in [0, 1], after running the module on random images and checking it.
 
     Args:
         module: in eval mode.
         image: (C, *space).
         preprocessing: says how the images are normalised and what the answer is.
         name: of the classifier, for messages.
+        activation: what makes the answers probabilities.
         batch: the only N the module takes; None tries 2 and 1.
 
     Raises:
@@ -122,10 +136,10 @@ def ask(
     """
     images = example_images(batch or 2, image, preprocessing)
     together = _answer(module, images, name)
-    classes = count_classes(together, len(images), preprocessing, name)
+    classes = count_classes(together, len(images), preprocessing, name, activation)
     if batch is None:
         refuse_mixing(_answer(module, images[:1], name), together, name)
-    return classes
+    return classes, within_unit(together)
 
 
 def _answer(module: torch.nn.Module, images: Floats, name: str) -> Floats:

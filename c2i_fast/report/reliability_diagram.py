@@ -124,6 +124,7 @@ def reliability_diagram(
     binning: Binning = "gpleiss",
     bins: int | None = None,
     seed: int = 0,
+    axes: tuple[str, str] = ("confidence in the predicted class", "accuracy: share predicted right"),
 ) -> None:
     """Draws bins, smooth curve, consistency band and counts into files, PNG or SVG by their names.
 
@@ -137,6 +138,7 @@ def reliability_diagram(
         binning: `gpleiss`, `torchmetrics`, `netcal` or `equal-mass`.
         bins: B; None takes the convention's own.
         seed: of the band's draws.
+        axes: what the two axes show.
 
     Raises:
         InputError: another ending; outcomes, convention or number of bins that cannot be used.
@@ -156,11 +158,12 @@ def reliability_diagram(
     figure = new_figure(4.6, 5.4)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.4, 1))
     _accuracy_panel(above, result, smooth_accuracy(confidence, correct, sigma=_width(int(result.counts.sum()))))
+    above.set_ylabel(axes[1])
     _counts_panel(below, result)
     errors = f"ECE {ece(confidence, correct, binning, bins):.3f}   smooth ECE {smooth_ece(confidence, correct):.3f}"
     figure.suptitle(title, fontsize=11)
     above.set_title(f"{int(result.counts.sum()):,} samples   {errors}", fontsize=9)
-    below.set_xlabel(f"confidence in the predicted class\n{_convention(binning, result)}")
+    below.set_xlabel(f"{axes[0]}\n{_convention(binning, result)}")
     for path in paths:
         _save(figure, path)
 
@@ -182,7 +185,7 @@ def _accuracy_panel(axes: Axes, bins: DiagramBins, curve: SmoothCurve) -> None:
     axes.plot(curve.at, smooth, color=VERMILION, linewidth=1.8, label=f"smooth, kernel width {curve.sigma:.3f}")
     points = axes.plot(bins.confidence, bins.accuracy, "o", color=BLUE, label="bins", clip_on=False)
     points[0].set(markeredgecolor="white", markersize=6.5, zorder=4)
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy: share predicted right")
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.grid(alpha=0.25)
     axes.legend(loc="upper left", edgecolor="none", framealpha=0.85, fontsize=8.5)
 

@@ -34,25 +34,25 @@ def logits_table(images: Sequence[ScoredImage]) -> pa.Table:
 
 
 def requests_table(images: Sequence[ScoredImage]) -> pa.Table:
-    """Returns one row for each request: its protocol by hash, its x, and which of the image's passes it is made of."""
-    rows = [(scored, request) for scored in images for request in scored.plan.requests]
+    """Returns one row for each request and target: its protocols by hash, its x, and which passes it is made of."""
+    rows = [(s, request, target) for s in images for target in s.targets for request in s.plan.requests]
     return pa.table(
         {
-            "image": [s.image.id for s, _ in rows],
-            "method": [r.method for _, r in rows],
-            "metric": [r.metric for _, r in rows],
-            "protocols": pa.array([[p.hash() for p in r.protocols] for _, r in rows], pa.list_(pa.string())),
-            "target": pa.array([s.target for s, _ in rows], pa.int32()),
-            "x": pa.array([r.x for _, r in rows], pa.list_(pa.float64())),
-            "passes": pa.array([r.passes for _, r in rows], pa.list_(pa.int32())),
-            "lengths": pa.array([list(r.lengths) for _, r in rows], pa.list_(pa.int32())),
-            "warnings": pa.array([list(r.warnings) for _, r in rows], pa.list_(pa.string())),
+            "image": [s.image.id for s, _, _ in rows],
+            "method": [r.method for _, r, _ in rows],
+            "metric": [r.metric for _, r, _ in rows],
+            "protocols": pa.array([[p.hash() for p in r.protocols] for _, r, _ in rows], pa.list_(pa.string())),
+            "target": pa.array([target for _, _, target in rows], pa.int32()),
+            "x": pa.array([r.x for _, r, _ in rows], pa.list_(pa.float64())),
+            "passes": pa.array([r.passes for _, r, _ in rows], pa.list_(pa.int32())),
+            "lengths": pa.array([list(r.lengths) for _, r, _ in rows], pa.list_(pa.int32())),
+            "warnings": pa.array([list(r.warnings) for _, r, _ in rows], pa.list_(pa.string())),
         }
     )
 
 
-KeptImage = tuple[str, int, list[Request], Floats, np.ndarray]
-"""(image id, target, requests, logits (P, K), perturbed fractions (P,))."""
+KeptImage = tuple[str, tuple[int, ...], list[Request], Floats, np.ndarray]
+"""(image id, targets, requests, logits (P, K), perturbed fractions (P,))."""
 
 
 def read_kept(logits_path: Path, requests_path: Path, protocols: Mapping[str, Protocol]) -> Iterator[KeptImage]:
@@ -69,7 +69,9 @@ def read_kept(logits_path: Path, requests_path: Path, protocols: Mapping[str, Pr
         requests.setdefault(row["image"], []).append(row)
     for image, rows in requests.items():
         mine = ids == image
-        yield image, rows[0]["target"], [_request(row, protocols) for row in rows], values[mine], fractions[mine]
+        targets = tuple(dict.fromkeys(row["target"] for row in rows))
+        mine_once = [_request(row, protocols) for row in rows if row["target"] == targets[0]]
+        yield image, targets, mine_once, values[mine], fractions[mine]
 
 
 def _request(row: Mapping[str, Any], protocols: Mapping[str, Protocol]) -> Request:

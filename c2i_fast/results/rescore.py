@@ -66,8 +66,8 @@ def _part_scores(run: RunDirectory, part: Path, number: int, task: ScoreTask) ->
         raise InputError(f"{run.path} kept no logits; score again with --keep-logits")
     try:
         kept = read_kept(logits, curves, {p.hash(): p for p in task.protocols})
-        for image, target, requests, raw, fractions in kept:
-            yield from image_scores(image, requests, raw, fractions, target, task)
+        for image, targets, requests, raw, fractions in kept:
+            yield from image_scores(image, requests, raw, fractions, targets, task)
     except C2IError:
         raise
     except (KeyError, ValueError, IndexError) as error:  # the two files do not belong together

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from c2i_fast.attribution import CONTROLS, METHODS
 from c2i_fast.attribution.base import Context
+from c2i_fast.data.followed import LabelledImages
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
 from c2i_fast.data.source import ImageSource
@@ -239,7 +240,13 @@ class Scoring:
         }
 
 
-def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, source: ImageSource) -> Scoring:
+def prepare(
+    request: RunRequest,
+    settings: RunSettings,
+    classifier: Classifier,
+    source: ImageSource,
+    on_error: Literal["stop", "skip"] = "stop",
+) -> Scoring:
     """Returns a run that can begin: every input opened and checked, no engine built yet.
 
     Raises:
@@ -251,7 +258,10 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     measures = make_measures(settings.metrics or (), settings.presets or (), settings.overrides or {})
     contract = classifier.contract
     engine = _engine(settings, classifier)
-    check_targets(measures[0].protocol.target, source, contract.classes)
+    rule = measures[0].protocol.target
+    check_targets(rule, source, contract.classes, activation=contract.activation, on_error=on_error)
+    if rule == "label":
+        source = LabelledImages(source)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space), contract.channels)

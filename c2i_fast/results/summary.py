@@ -51,13 +51,16 @@ class SummaryRow:
 def values_by_cell(rows: Iterable[tuple[Any, ...]]) -> dict[Cell, dict[str, float]]:
     """Returns image → value for every (method, metric, protocol, read-out), in the order they first appear.
 
+    The value of an image that was followed for several labels is the mean over them: images count alike, and the
+    intervals are over images, whose labels share their passes and are not independent.
+
     Args:
         rows: tuples in the order of `COLUMNS`; `table_rows` and `score_rows` make them.
     """
-    cells: dict[Cell, dict[str, float]] = {}
+    cells: dict[Cell, dict[str, list[float]]] = {}
     for image, method, metric, protocol, readout, value in rows:
-        cells.setdefault((method, metric, protocol, readout), {})[image] = value
-    return cells
+        cells.setdefault((method, metric, protocol, readout), {}).setdefault(image, []).append(value)
+    return {cell: {image: sum(own) / len(own) for image, own in values.items()} for cell, values in cells.items()}
 
 
 def table_rows(table: pa.Table) -> Iterable[tuple[Any, ...]]:

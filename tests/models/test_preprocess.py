@@ -167,7 +167,7 @@ def test_recipes(tmp_path, text, expected):
         ("size = ", "expected a recipe in TOML"),
         (
             "sizes = 3\nMean = 4",
-            "unknown key.*Mean, sizes; known: size, crop, mean, std, bgr, drop_class, outputs, name, note",
+            "unknown key.*Mean, sizes; known: size, crop, mean, std, bgr, drop_class, outputs, activation, name, note",
         ),
         ('size = "224"', "size must be an integer"),
         ("size = []", "size must be an integer"),

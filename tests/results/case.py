@@ -16,7 +16,7 @@ from c2i_fast.data.source import ImageSource
 from c2i_fast.errors import InputError
 from c2i_fast.metrics.measures import make_measures
 from c2i_fast.results import files, record
-from c2i_fast.results.record import Totals, protocol_entry
+from c2i_fast.results.record import Totals, measure_entries
 from c2i_fast.results.run import RunDirectory
 from c2i_fast.score import ScoreTask
 from c2i_fast.types import Preprocessing
@@ -59,7 +59,7 @@ def manifest(task: ScoreTask | None = None) -> dict:
     return {
         "settings": {"metrics": list(METRICS)},
         "activation": task.activation,
-        "protocols": [protocol_entry(p) for p in task.protocols],
+        **measure_entries(task.measures),
         "hashes": {},
         "images": IMAGES,
     }

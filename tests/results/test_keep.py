@@ -9,11 +9,12 @@ import pytest
 from c2i_fast.calibration.spec import calibrator_hash
 from c2i_fast.calibration.temperature import Temperature
 from c2i_fast.errors import InputError
+from c2i_fast.metrics.measures import protocols_of
 from c2i_fast.results.keep import read_kept
-from c2i_fast.results.record import stored_protocols
+from c2i_fast.results.record import stored_measures
 from c2i_fast.results.rescore import rescore
 from c2i_fast.results.run import RunDirectory, score_table, table_scores
-from c2i_fast.score import image_scores, read_all
+from c2i_fast.score import image_scores
 from tests.results.case import IMAGES, FlakyImages, make_images, make_task, manifest, run_case
 
 
@@ -24,7 +25,7 @@ def run(tmp_path) -> RunDirectory:
 
 
 def kept(run: RunDirectory):
-    protocols = stored_protocols(run.manifest)
+    protocols = {p.hash(): p for p in protocols_of(stored_measures(run.manifest))}
     for number in range(len(run.parts())):
         folder = run.path / "logits"
         yield from read_kept(folder / f"part-{number:05d}.parquet", folder / f"curves-{number:05d}.parquet", protocols)
@@ -34,8 +35,8 @@ def test_the_same_scores_are_rebuilt_from_kept_logits_bit_for_bit(run):
     task = make_task()
     rebuilt = [
         row
-        for image, target, curves, logits, fractions in kept(run)
-        for row in image_scores(image, curves, read_all(logits, target, fractions, task), target, task)
+        for image, targets, curves, logits, fractions in kept(run)
+        for row in image_scores(image, curves, logits, fractions, targets, task)
     ]
     assert score_table(rebuilt).equals(run.read())
 

@@ -15,7 +15,8 @@ import pytest
 from c2i_fast.data.memory import MemoryImages
 from c2i_fast.errors import InputError
 from c2i_fast.metrics import METRICS as METRICS_OF
-from c2i_fast.results.record import Totals, protocol_entry, stored_protocols
+from c2i_fast.metrics.measures import Measure
+from c2i_fast.results.record import Totals, measure_entries, stored_measures
 from c2i_fast.results.run import PartInfo, RunDirectory, table_scores
 from tests.results.case import (
     IMAGES,
@@ -148,10 +149,9 @@ def test_a_pass_made_only_to_find_the_target_is_not_counted(tmp_path):
     partial = replace(
         task.protocols[1], metric="insertion", counts="list", intervals=None, count_list=(0, 3, 7, 20), start="baseline"
     )
+    measure = Measure(metric=METRICS_OF["insertion"], protocols=(partial,))
     passes = make_passes()
-    totals = run_case(
-        tmp_path / "run", task=replace(task, metrics=(METRICS_OF["insertion"],), protocols=(partial,)), passes=passes
-    )
+    totals = run_case(tmp_path / "run", task=replace(task, measures=(measure,)), passes=passes)
     forwarded = sum(len(work) for work in passes.calls)
     # the all-baseline image is the same for both maps
     assert totals.requested == IMAGES * 2 * 4
@@ -231,9 +231,10 @@ def test_a_run_of_which_every_image_is_broken_holds_no_row(tmp_path):
 
 def test_protocols_are_stored_in_full_and_come_back():
     task = make_task()
-    entries = [protocol_entry(p) for p in task.protocols]
-    assert stored_protocols({"protocols": entries}) == {p.metric: p for p in task.protocols}
-    assert [e["hash"] for e in entries] == [p.hash() for p in task.protocols]
+    entries = measure_entries(task.measures)
+    assert stored_measures(entries) == task.measures
+    assert [e["hash"] for e in entries["protocols"]] == [p.hash() for p in task.protocols]
+    assert entries["measures"][-1] == {"metric": "gap", "protocols": [p.hash() for p in task.measures[-1].protocols]}
 
 
 def test_rows_carry_the_protocol_and_the_passes_they_were_made_of(whole):

@@ -12,7 +12,7 @@ from c2i_fast.results.settings import RunSettings, check_hashes
 
 STORED = RunSettings(
     metrics=("deletion", "gap"),
-    preset="c2i",
+    presets=("c2i",),
     overrides={"intervals": "8"},
     readouts=("raw",),
     controls=False,
@@ -29,7 +29,7 @@ STORED = RunSettings(
 )
 OTHER = {
     "metrics": ("insertion",),
-    "preset": "rise",
+    "presets": ("rise",),
     "overrides": {},
     "readouts": ("logit",),
     "controls": True,
@@ -46,7 +46,13 @@ OTHER = {
 }
 
 
-SPELLED = {"metrics": "--metric", "overrides": "--set", "readouts": "--readout", "passes_per_part": "--part-passes"}
+SPELLED = {
+    "metrics": "--metric",
+    "presets": "--preset",
+    "overrides": "--set",
+    "readouts": "--readout",
+    "passes_per_part": "--part-passes",
+}
 
 
 def test_settings_go_through_json():
