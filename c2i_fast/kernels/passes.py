@@ -225,7 +225,7 @@ class CudaPasses:
         while first < len(order):
             rows = order[first : first + max(1, BLOCK_PASSES // self.batch) * self.batch]
             try:
-                answer[rows] = self._block(work[rows], masks, read, None if read is None else read.targets[rows])
+                answer[rows] = self._block(work[rows], masks, None if read is None else read.rows(rows))
             except DeviceMemoryError as error:
                 self._halve(error)
                 continue
@@ -238,7 +238,6 @@ class CudaPasses:
         work: Ints,
         masks: Callable[[Ints], Callable[[int, int, int], Launch]],
         read: Reading | None,
-        targets: Ints | None,
     ) -> Floats:
         """Returns the answers of some batches, the last one padded with its last plan's step 0."""
         padding = -len(work) % self.batch
@@ -246,7 +245,7 @@ class CudaPasses:
         launch = masks(padded)
         width = len(read.kinds) if read else self.contract.classes
         results = self._room("results", len(padded) * width * 4)
-        readout = self._readout(read, targets, padding) if read is not None and targets is not None else None
+        readout = self._readout(read, padding) if read else None
         for number, first in enumerate(range(0, len(padded), self.batch)):
             slot = number % SLOTS
             self.device.launch(launch(first, self.batch, self.engine.input(slot).pointer))
@@ -257,20 +256,21 @@ class CudaPasses:
                 self.device.copy(logits, results, first * width * 4, self.batch * width * 4)
         return np.asarray(self.device.download(results, (len(work), width), np.float32))
 
-    def _readout(self, read: Reading, targets: Ints, padding: int) -> Callable[[int, Buffer], Launch]:
-        padded = np.concatenate([targets, np.zeros(padding, np.int32)])
-        at = self._put("targets", padded), self._put("kinds", read.kinds), self._put("scales", read.scales)
+    def _readout(self, read: Reading, padding: int) -> Callable[[int, Buffer], Launch]:
+        width = len(read.kinds)
+        at = {
+            "targets": self._put("targets", np.concatenate([read.targets, np.zeros(padding, np.int32)])),
+            "scales": self._put("scales", np.concatenate([read.scales, np.ones((padding, width), np.float32)])),
+            "kinds": self._put("kinds", read.kinds),
+        }
+        if read.weights is not None and read.offsets is not None:
+            at |= {"weights": self._put("weights", read.weights), "offsets": self._put("offsets", read.offsets)}
 
         def launch(first: int, logits: Buffer) -> Launch:
+            moved = {"targets": at["targets"] + 4 * first, "scales": at["scales"] + 4 * width * first}
+            out = self._arena["results"].pointer + 4 * width * first
             return readout_launch(
-                self.batch,
-                self.contract.classes,
-                len(read.kinds),
-                logits=logits.pointer,
-                targets=at[0] + 4 * first,
-                kinds=at[1],
-                scales=at[2],
-                out=self._arena["results"].pointer + 4 * len(read.kinds) * first,
+                self.batch, self.contract.classes, width, logits=logits.pointer, out=out, **(at | moved)
             )
 
         return launch
