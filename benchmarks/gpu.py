@@ -206,7 +206,7 @@ def open_engine(classifier: Classifier, config: EngineConfig, device: Any) -> An
 
     if isinstance(device, HostDevice):
         session = common.GraphOpener(classifier, replace(config, engine="onnxruntime", device="cpu"))("fused")
-        return HostEngine(session, classifier.contract, config.batch_size)
+        return HostEngine(session, classifier.contract, config.batch_size, device)
     try:
         return device_engine(classifier, config, device)
     except C2IError as error:

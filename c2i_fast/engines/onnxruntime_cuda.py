@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,3 +87,6 @@ class OnnxRuntimeCudaEngine:
             kind = DeviceMemoryError if "memory" in str(error).lower() else EngineError
             raise kind(f"onnxruntime refused to run: {first_line(error)}") from error
         return self._logits[slot]
+
+    def capture(self, body: Callable[[], None]) -> None:
+        """Returns None: ONNX Runtime records graphs of its own or none, and cannot be part of one that has begun."""

@@ -103,8 +103,8 @@ class PerPassScale(Protocol):
 def readable(readouts: Sequence[str], calibrator: Calibrator | None, *, per_pass: bool = False) -> bool:
     """Returns whether a device can make these read-outs.
 
-    It can make raw, logit and sigmoid; and `calibrated` by one temperature, by a factor and an offset a class, or, where
-    `reading` will be told perturbed fractions (`per_pass`), by a temperature that depends on them.
+    It can make raw, logit and sigmoid; and `calibrated` by one temperature, by a factor and an offset a class, or,
+    where `reading` will be told perturbed fractions (`per_pass`), by a temperature that depends on them.
     """
     if "calibrated" not in readouts:
         return True

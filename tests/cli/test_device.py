@@ -29,7 +29,7 @@ def gpu(monkeypatch):
 
     def engine(classifier, config, device, say=None):
         session = GraphOpener(classifier, config)("fused")
-        return HostEngine(session, classifier.contract, config.batch_size)
+        return HostEngine(session, classifier.contract, config.batch_size, device)
 
     monkeypatch.setattr(opening, "device_engine", engine)
 

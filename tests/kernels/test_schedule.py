@@ -13,11 +13,12 @@ from c2i_fast.calibration.temperature import Temperature
 from c2i_fast.calibration.vector import Vector
 from c2i_fast.data.memory import MemoryImages, memory_maps
 from c2i_fast.errors import InputError
-from c2i_fast.kernels import passes as schedule
+from c2i_fast.kernels import blocks as schedule
 from c2i_fast.kernels.device import DeviceMemoryError
 from c2i_fast.kernels.engine import HostEngine
 from c2i_fast.kernels.host import HostBuffer, HostDevice
 from c2i_fast.kernels.passes import CudaPasses
+from c2i_fast.kernels.ranking import Ranking
 from c2i_fast.kernels.storage import Storage
 from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.perturb.order import pixel_order, step_map
@@ -48,7 +49,7 @@ def contract():
 
 def made(batch=4, **options):
     device = HostDevice()
-    return CudaPasses(device, HostEngine(Linear(), contract(), batch), contract(), **options)
+    return CudaPasses(device, HostEngine(Linear(), contract(), batch, device), contract(), **options)
 
 
 def plans(count, intervals=7, seed=1):
@@ -209,7 +210,8 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
             return super().run(slot)
 
     said = []
-    passes = CudaPasses(HostDevice(), Hungry(Linear(), contract(), 16), contract(), said.append)
+    device = HostDevice()
+    passes = CudaPasses(device, Hungry(Linear(), contract(), 16, device), contract(), said.append)
     some, work = plans(3), every_step(3)
     np.testing.assert_allclose(passes.select(some, work), expected(some, work), rtol=1e-5, atol=1e-5)
     assert passes.batch == 2
@@ -224,7 +226,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
 
 def test_when_even_one_image_does_not_fit_the_error_is_the_devices():
     device = SmallDevice()
-    passes = CudaPasses(device, HostEngine(Linear(), contract(), 1), contract())
+    passes = CudaPasses(device, HostEngine(Linear(), contract(), 1, device), contract())
     device.most = 10
     with pytest.raises(DeviceMemoryError, match="out of memory"):
         passes.select(plans(1), every_step(1))
@@ -235,7 +237,7 @@ def test_when_even_one_image_does_not_fit_the_error_is_the_devices():
 def test_maps_ranked_on_the_device_are_those_ranked_on_the_host(ties, lerf):
     maps = np.random.default_rng(2).integers(0, 9, (3, *SPACE)).astype(np.float32)
     counts = np.array([0, 3, 3, 17, 30], np.int32)
-    found = made().rank_steps(maps, counts, last_first=ties == "reverse-index", lerf=lerf)
+    found = Ranking(HostDevice()).step_maps(maps, counts, last_first=ties == "reverse-index", lerf=lerf)
     for row, steps in zip(maps, found, strict=True):
         order = pixel_order(row, ties)
         np.testing.assert_array_equal(steps, step_map(order[::-1] if lerf else order, counts, SPACE)[0])
@@ -245,7 +247,7 @@ def test_a_nan_on_the_device_path_is_refused_by_number():
     maps = np.zeros((3, *SPACE), np.float32)
     maps[1, 2, 2] = np.nan
     with pytest.raises(InputError, match="saliency map 1 holds a NaN"):
-        made().rank_steps(maps, np.array([0, 30], np.int32))
+        Ranking(HostDevice()).step_maps(maps, np.array([0, 30], np.int32))
 
 
 def test_images_of_another_shape_are_refused():
@@ -268,6 +270,9 @@ def test_an_engine_that_takes_normalised_halves_gets_them(layout, bgr, by_channe
 
         def input(self, slot):
             return self._input
+
+        def capture(self, body):
+            return None
 
         def run(self, slot):
             self.seen.append(self._input.array((4, 90), np.uint16).copy())
