@@ -8,7 +8,9 @@ is tested where there is no GPU.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +27,7 @@ from c2i_fast.perturb.passes import check_shapes
 from c2i_fast.types import CurveProtocol, Floats, GraphContract, Ints, PerturbationPlan, Reading
 
 STEP_TYPES = ("uint8", "uint16", "int32")
+PACKING_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(slots=True)
@@ -32,14 +35,14 @@ class _Table:
     """Arrays, each once however many plans show it."""
 
     rows: dict[tuple[int, ...], int] = field(default_factory=dict)
-    values: list[NDArray[Any]] = field(default_factory=list)
+    arrays: list[NDArray[Any]] = field(default_factory=list)
 
-    def add(self, array: NDArray[Any], stored: Callable[[NDArray[Any]], NDArray[Any]]) -> int:
+    def add(self, array: NDArray[Any]) -> int:
         """Returns the row of an array; the same memory is the same row."""
         key = (array.__array_interface__["data"][0], *array.shape, *array.strides)
         if key not in self.rows:
-            self.rows[key] = len(self.values)
-            self.values.append(stored(array))
+            self.rows[key] = len(self.arrays)
+            self.arrays.append(array)
         return self.rows[key]
 
 
@@ -165,22 +168,24 @@ def _put_plans(
 ) -> tuple[Ints, dict[str, int]]:
     """Puts images, maps (none where `heights` is 0) and plans; returns the work by their rows, and where they are."""
     used, local = np.unique(work[:, 0], return_inverse=True)
+    steps = np.zeros(len(used), np.int64)
+    np.maximum.at(steps, local, work[:, 1])
     images, maps = _Table(), _Table()
 
     def stored_map(step_map: NDArray[Any]) -> NDArray[Any]:
         tall = step_map if len(step_map) == heights else np.repeat(step_map, heights, axis=0)
         return storage.arrange(tall).astype(kind, copy=False)
 
-    triples = [
-        (
-            images.add(plans[p].start, storage.encode),
-            images.add(plans[p].end, storage.encode),
-            maps.add(plans[p].step_map, stored_map) if heights else 0,
-        )
-        for p in used
-    ]
+    def row(plan: PerturbationPlan, last: int) -> tuple[int, int, int]:
+        if heights and not last:  # clean passes show the start alone
+            return (images.add(plan.start),) * 2 + (maps.add(plan.step_map),)
+        return images.add(plan.start), images.add(plan.end), maps.add(plan.step_map) if heights else 0
+
+    triples = [row(plans[p], last) for p, last in zip(used, steps.tolist(), strict=True)]
+    with ThreadPoolExecutor(PACKING_THREADS) as pool:  # NumPy lets go of the interpreter meanwhile
+        encoded = list(pool.map(storage.encode, images.arrays))
     return np.stack([local, work[:, 1]], axis=1).astype(np.int32), {
-        "images": stage.put("images", images.values),
-        "maps": stage.put("maps", maps.values) if heights else 0,
+        "images": stage.put("images", encoded),
+        "maps": stage.put("maps", [stored_map(each) for each in maps.arrays]) if heights else 0,
         "plans": stage.put("plans", np.asarray(triples, np.int32)),
     }
