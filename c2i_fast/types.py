@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -276,13 +276,28 @@ class Reading:
 
     Attributes:
         targets: int32 (P,), the class followed by each pass.
-        kinds: int32 (R,), 0 softmax of logits × scale, 1 the logit, 2 sigmoid of logit × scale.
-        scales: float32 (R,).
+        kinds: int32 (R,), 0 softmax of z·scale, 1 the logit z, 2 sigmoid of z·scale; of w ⊙ z + b, 3 softmax and
+            4 sigmoid.
+        scales: float32 (P, R); a temperature may depend on what the pass shows.
+        weights: w, float64 (K,), of kinds 3 and 4; None without them.
+        offsets: b, likewise.
     """
 
     targets: Ints
     kinds: Ints
     scales: Floats
+    weights: Doubles | None = None
+    offsets: Doubles | None = None
+
+    def __post_init__(self) -> None:
+        if self.scales.shape != (len(self.targets), len(self.kinds)):
+            raise ValueError(
+                f"scales {self.scales.shape} do not fit {len(self.targets)} passes and {len(self.kinds)} read-outs"
+            )
+
+    def rows(self, chosen: NDArray[np.intp]) -> Reading:
+        """Returns the reading of some of the passes."""
+        return replace(self, targets=self.targets[chosen], scales=self.scales[chosen])
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ import ctypes
 import json
 from enum import IntEnum
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,10 +22,15 @@ TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int32)"
 
 
 class HostStream(HostDevice):
-    """The host as a GPU: a name, an architecture and a stream."""
+    """The host as a GPU: a name, an architecture and a stream, on which the last one made executes."""
 
     architecture = "sm_90"
     stream = 7
+    streams: ClassVar[dict[int, HostDevice]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.streams[self.stream] = self
 
 
 def _enum(name: str, *members: str, start: int = 0) -> type[IntEnum]:
@@ -236,14 +242,23 @@ class IExecutionContext(_Object):
     def execute_async_v3(self, stream_handle):
         fed = [tensor.name for tensor in self._engine._fed]
         feeds = {name: self._array(name, self._shapes[name]) for name in fed}
-        made = [name for name in self._engine._tensors if name not in fed]
-        for name, values in zip(made, self._engine._session.run(made, feeds), strict=True):
-            self._array(name, values.shape)[:] = values + self._fake.error
-        return self._said("execute_async_v3", stream_handle, answer=True)
+        made = {name: self._addresses[name] for name in self._engine._tensors if name not in fed}
+
+        def execute():
+            for name, values in zip(made, self._engine._session.run(list(made), feeds), strict=True):
+                self._at(made[name], name, values.shape)[:] = values + self._fake.error
+
+        done = self._said("execute_async_v3", stream_handle, answer=True)
+        if done:
+            HostStream.streams[stream_handle].do(execute)
+        return done
 
     def _array(self, name, shape):
+        return self._at(self._addresses[name], name, shape)
+
+    def _at(self, address, name, shape):
         kind = np.dtype(TYPES[self._engine._tensors[name].type])
-        raw = (ctypes.c_uint8 * (int(np.prod(shape)) * kind.itemsize)).from_address(self._addresses[name])
+        raw = (ctypes.c_uint8 * (int(np.prod(shape)) * kind.itemsize)).from_address(address)
         return np.frombuffer(raw, kind).reshape(shape)
 
 

@@ -15,3 +15,16 @@ ENGINES.add_lazy(
 )
 ENGINES.add_lazy("openvino", "c2i_fast.engines.openvino:OpenVinoSession", "OpenVINO, CPU, fp32, bf16 and int8")
 ENGINES.add_lazy("torch", "c2i_fast.engines.torch:TorchSession", "PyTorch, CPU, fp32: the reference for torch models")
+
+# Sessions on a GPU, which run scorer graphs; engines behind our kernels are opened by `c2i_fast.export.open`.
+GPU_SESSIONS: Registry[Callable[[Any, EngineConfig], Session]] = Registry("engine")
+GPU_SESSIONS.add_lazy(
+    "onnxruntime-scorer",
+    "c2i_fast.engines.onnxruntime_scorer:OnnxRuntimeCudaSession",
+    "ONNX Runtime's CUDA provider, masks made in the graph",
+)
+GPU_SESSIONS.add_lazy(
+    "onnxruntime-tensorrt",
+    "c2i_fast.engines.onnxruntime_scorer:OnnxRuntimeTensorRtSession",
+    "ONNX Runtime's TensorRT provider, masks made in the graph",
+)

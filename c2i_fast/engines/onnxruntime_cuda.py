@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from c2i_fast.types import EngineConfig, GraphContract
 if TYPE_CHECKING:
     from c2i_fast.kernels.cuda import CudaDevice
 
-PROVIDER = "CUDAExecutionProvider"
 # The stream orders kernels and network; waiting for the network after every batch would leave the GPU idle.
 NO_WAITING = ("disable_synchronize_execution_providers", "1")
 
@@ -35,24 +35,11 @@ class OnnxRuntimeCudaEngine:
     def __init__(self, graph: bytes | Path, contract: GraphContract, config: EngineConfig, device: CudaDevice) -> None:
         import onnxruntime as ort
 
-        from c2i_fast.engines.onnxruntime import first_line
+        from c2i_fast.engines.onnxruntime_providers import CUDA, open_on
 
-        if PROVIDER not in ort.get_available_providers():
-            raise EngineError(
-                f"the installed onnxruntime {ort.__version__} has no CUDA: remove it and run "
-                "pip install 'c2i-fast[gpu]' (onnxruntime and onnxruntime-gpu overwrite each other)"
-            )
         self.config, self.contract, self._device = config, contract, device
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
         provider = {"device_id": str(device.index), "user_compute_stream": str(device.stream), "use_tf32": "0"}
-        source = graph if isinstance(graph, bytes) else str(graph)
-        try:
-            self._session = ort.InferenceSession(source, options, providers=[(PROVIDER, provider)])
-        except Exception as error:  # onnxruntime's exceptions share no base below Exception
-            raise EngineError(f"onnxruntime cannot open the graph on CUDA: {first_line(error)}") from error
-        if self._session.get_providers()[0] != PROVIDER:
-            raise EngineError("onnxruntime's CUDA provider did not load (its messages above say what is missing)")
+        self._session = open_on(graph, CUDA, provider)
         self._run_options = ort.RunOptions()
         self._run_options.add_run_config_entry(*NO_WAITING)
         self.resize(config.batch_size)
@@ -86,3 +73,6 @@ class OnnxRuntimeCudaEngine:
             kind = DeviceMemoryError if "memory" in str(error).lower() else EngineError
             raise kind(f"onnxruntime refused to run: {first_line(error)}") from error
         return self._logits[slot]
+
+    def capture(self, body: Callable[[], None]) -> None:
+        """Returns None: ONNX Runtime records graphs of its own or none, and cannot be part of one that has begun."""

@@ -11,7 +11,13 @@ from c2i_fast.types import EngineConfig, Precision
 
 EXTRAS = {
     "cpu": {"onnxruntime": "cpu", "openvino": "cpu", "torch": "torch"},
-    "cuda": {"onnxruntime": "gpu", "tensorrt": "tensorrt", "torch": "torch"},
+    "cuda": {
+        "onnxruntime": "gpu",
+        "tensorrt": "tensorrt",
+        "torch": "torch",
+        "onnxruntime-scorer": "gpu",
+        "onnxruntime-tensorrt": "gpu",
+    },
 }
 PRECISIONS: dict[str, dict[str, tuple[Precision, ...]]] = {
     "cpu": {"onnxruntime": ("fp32", "fp16", "int8"), "openvino": ("fp32", "bf16", "int8"), "torch": ("fp32",)},
@@ -19,6 +25,8 @@ PRECISIONS: dict[str, dict[str, tuple[Precision, ...]]] = {
         "onnxruntime": ("fp32", "fp16"),
         "tensorrt": ("fp32", "fp16", "int8"),
         "torch": ("fp32", "fp16", "bf16"),
+        "onnxruntime-scorer": ("fp32", "fp16"),
+        "onnxruntime-tensorrt": ("fp32",),
     },
 }
 ALL_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "fp16", "int8")
@@ -37,7 +45,17 @@ class EngineChoice:
 
 def installed(engine: str) -> bool:
     """Returns whether the engine's package can be imported (it is not imported here)."""
-    return find_spec(engine) is not None
+    return find_spec(package_of(engine)) is not None
+
+
+def package_of(engine: str) -> str:
+    """Returns the package that an engine is in.
+
+    Example:
+        >>> package_of("onnxruntime-scorer")
+        'onnxruntime'
+    """
+    return engine.partition("-")[0]
 
 
 def choose_engine(
@@ -56,7 +74,8 @@ def choose_engine(
     The rule of `auto`: bf16 goes to OpenVINO and fp16 to ONNX Runtime, each the one engine here that has it; fp32 and
     int8 to OpenVINO, whose masks cost next to nothing (ONNX Runtime's `Where` runs on one core), else to ONNX Runtime;
     fp32 of a torch model, where neither is installed, to torch. On a GPU int8 goes to TensorRT, else a torch model to
-    torch and a graph to ONNX Runtime; TensorRT is asked for by name there, since building an engine takes minutes.
+    torch and a graph to ONNX Runtime; TensorRT is asked for by name there, since building an engine takes minutes, and
+    so are the two that make masks in the scorer graph instead of by our kernels.
 
     Args:
         engine: `auto` or a name.
@@ -85,7 +104,7 @@ def choose_engine(
     if name not in extras:
         raise UsageError(f"there is no engine {name!r} for the device {place}; known: auto, {', '.join(extras)}")
     if not installed(name):
-        raise MissingDependencyError(name, extras[name])
+        raise MissingDependencyError(package_of(name), extras[name])
     if precision not in precisions[name]:
         others = [e for e, known in precisions.items() if precision in known]
         raise UsageError(

@@ -276,6 +276,10 @@ class TensorRtEngine:
         self._loaded.enqueue()
         return self._outputs[slot]["logits"]
 
+    def capture(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Records on the device's stream, where the network has run before with the same shapes."""
+        return self.device.capture(body)
+
 
 class TensorRtSession:
     """A loaded engine as a session: arrays up, a run, arrays down. For checks, and for scorer graphs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -59,7 +60,7 @@ class TorchCudaEngine:
         if not torch.cuda.is_available():
             raise EngineError("torch sees no GPU: its build has no CUDA, or its CUDA is newer than the driver")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        self.config, self.contract = config, contract
+        self.config, self.contract, self._device = config, contract, device
         self._type = TYPES[config.precision]
         self._place = torch.device("cuda", device.index)
         image = len(contract.space) == 2
@@ -71,6 +72,7 @@ class TorchCudaEngine:
         self.storage = Storage(
             type=config.precision, layout="NHWC" if image else "NCHW", preprocessing=contract.preprocessing
         )
+        self._pool = torch.cuda.graph_pool_handle()  # one for all graphs: they never run at a time
         self.resize(config.batch_size)
 
     def resize(self, batch: int) -> None:
@@ -79,7 +81,9 @@ class TorchCudaEngine:
         shape = (batch, self.contract.channels, *(size or 1 for size in self.contract.space))
         try:
             self._inputs = [
-                torch.zeros(shape, dtype=self._type, device=self._place).contiguous(memory_format=self._format)
+                TensorBuffer(
+                    torch.zeros(shape, dtype=self._type, device=self._place).contiguous(memory_format=self._format)
+                )
                 for _ in range(SLOTS)
             ]
         except torch.cuda.OutOfMemoryError as error:
@@ -88,16 +92,33 @@ class TorchCudaEngine:
 
     def input(self, slot: int) -> TensorBuffer:
         """Returns an input buffer."""
-        return TensorBuffer(self._inputs[slot])
+        return self._inputs[slot]
 
     def run(self, slot: int) -> TensorBuffer:
         """Runs a batch on the stream."""
         try:
             with torch.inference_mode(), torch.cuda.stream(self._stream):
-                output = self._module(self._inputs[slot]).float()
+                output = self._module(self._inputs[slot].tensor).float()
                 logits = class_logits(output, self.contract.preprocessing, self.contract.activation).contiguous()
                 self._logits[slot] = logits
         except torch.cuda.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
+            if not torch.cuda.is_current_stream_capturing():
+                torch.cuda.empty_cache()
             raise DeviceMemoryError("the GPU is out of memory (the network)") from error
         return TensorBuffer(logits)
+
+    def capture(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Records by torch itself, whose allocator has to know; what else is launched on the stream is recorded too."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="relaxed"):
+                body()
+        except (RuntimeError, EngineError) as error:
+            raise EngineError(f"torch cannot record the network: {str(error).strip().splitlines()[0]}") from error
+
+        def replay() -> None:
+            with torch.cuda.stream(self._stream):
+                graph.replay()
+            self._device.traffic.replays += 1
+
+        return replay

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from c2i_fast.engines import ENGINES
+from c2i_fast.engines import ENGINES, GPU_SESSIONS
 from c2i_fast.engines.select import EngineChoice, choose_engine
 from c2i_fast.errors import EngineError, UsageError
 from c2i_fast.perturb.passes import GraphPasses
@@ -52,7 +52,8 @@ class GraphOpener:
             graph: Any = self._torch_graph(kind)
         else:
             graph = self.serialised(onnx_graph(self.classifier, kind, step_type))
-        return ENGINES[self.config.engine](graph, self.config)
+        sessions = GPU_SESSIONS if self.config.engine in GPU_SESSIONS else ENGINES
+        return sessions[self.config.engine](graph, self.config)
 
     def _torch_graph(self, kind: str) -> Any:
         from c2i_fast.engines.torch import torch_graph
@@ -76,12 +77,14 @@ class GraphOpener:
 def open_passes(
     classifier: Classifier, config: EngineConfig, say: Callable[[str], None] = lambda line: None
 ) -> OpenedPasses:
-    """Returns the fastest masked passes of a configuration: masks in the graph on CPUs, by our kernels on GPUs.
+    """Returns the masked passes of a configuration: masks in the graph on CPUs, by our kernels on GPUs.
+
+    On a GPU the engines of `GPU_SESSIONS` make them in the graph as well.
 
     Raises:
         MissingDependencyError, EngineError: What the device needs is not there.
     """
-    if config.device == "cpu":
+    if config.device == "cpu" or config.engine in GPU_SESSIONS:
         return GraphPasses(GraphOpener(classifier, config), classifier.contract, config.batch_size)
     from c2i_fast.kernels.cuda import CudaDevice
     from c2i_fast.kernels.passes import CudaPasses
@@ -113,7 +116,7 @@ def device_engine(
         from c2i_fast.engines.tensorrt import TensorRtEngine
 
         return TensorRtEngine.built(graph, contract, config, device, say)
-    raise UsageError(f"{config.engine} does not run on a GPU; torch, onnxruntime and tensorrt do")
+    raise UsageError(f"{config.engine} does not run behind CUDA kernels; torch, onnxruntime and tensorrt do")
 
 
 def engine_for(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 
-from c2i_fast.kernels.host import HostBuffer
+from c2i_fast.kernels.host import HostBuffer, HostDevice
 from c2i_fast.kernels.launch import Buffer
 from c2i_fast.kernels.storage import Storage
 from c2i_fast.types import GraphContract, Session
@@ -26,7 +27,7 @@ class DeviceEngine(Protocol):
     batch: int
 
     def input(self, slot: int) -> Buffer:
-        """Returns input buffer number `slot` of two; its next run reads it."""
+        """Returns input buffer number `slot` of two, the same object until `resize`; its next run reads it."""
         ...
 
     def run(self, slot: int) -> Buffer:
@@ -34,7 +35,17 @@ class DeviceEngine(Protocol):
         ...
 
     def resize(self, batch: int) -> None:
-        """Takes another batch size from now on."""
+        """Takes another batch size from now on, in other buffers."""
+        ...
+
+    def capture(self, body: Callable[[], None]) -> Callable[[], None] | None:
+        """Returns what does again, at one go, all that `body` asks of the compute lane, runs of this network included.
+
+        None where this network cannot be part of that.
+
+        Raises:
+            EngineError: It should have been, and failed.
+        """
         ...
 
 
@@ -43,8 +54,8 @@ class HostEngine:
 
     storage = Storage()
 
-    def __init__(self, session: Session, contract: GraphContract, batch: int) -> None:
-        self._session, self._contract = session, contract
+    def __init__(self, session: Session, contract: GraphContract, batch: int, device: HostDevice) -> None:
+        self._session, self._contract, self._device = session, contract, device
         self.resize(batch)
 
     def resize(self, batch: int) -> None:
@@ -60,6 +71,16 @@ class HostEngine:
     def run(self, slot: int) -> HostBuffer:
         """Runs a batch."""
         shape = (self.batch, self._contract.channels, *(size or 1 for size in self._contract.space))
-        answers: Any = self._session.run({"pixels": self._inputs[slot].array(shape, np.float32)})
-        self._logits[slot].array((self.batch, self._contract.classes), np.float32)[:] = answers["logits"]
+        pixels = self._inputs[slot].array(shape, np.float32)
+        logits = self._logits[slot].array((self.batch, self._contract.classes), np.float32)
+
+        def forward() -> None:
+            answers: Any = self._session.run({"pixels": pixels})
+            logits[:] = answers["logits"]
+
+        self._device.do(forward)
         return self._logits[slot]
+
+    def capture(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Records."""
+        return self._device.capture(body)

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import EngineError
+from c2i_fast.kernels.device import Event, Lane
 from c2i_fast.kernels.launch import Buffer, Launch
 from c2i_fast.kernels.sources import cache_folder, source_path, sources_digest
 from c2i_fast.kernels.traffic import Traffic
@@ -45,51 +47,110 @@ class HostBuffer:
 
 
 class HostDevice:
-    """A device whose memory is the host's and whose threads run in turn."""
+    """A device whose memory is the host's and whose threads run in turn: every call has ended when it returns.
+
+    Attributes:
+        launches: all that ran, in order.
+    """
 
     name = "host"
 
     def __init__(self) -> None:
         self.traffic = Traffic()
         self.launches: list[Launch] = []
+        self._recorded: list[Callable[[], None]] | None = None
         self._libraries: dict[str, ctypes.CDLL] = {}
 
     def allocate(self, nbytes: int) -> HostBuffer:
         """Returns zeroed memory."""
         return HostBuffer(nbytes)
 
+    def pinned(self, nbytes: int) -> HostBuffer:
+        """Returns zeroed memory."""
+        return HostBuffer(nbytes)
+
     def upload(self, array: NDArray[Any], into: Buffer, offset: int = 0) -> None:
         """Copies an array into a buffer."""
         data = np.ascontiguousarray(array)
-        ctypes.memmove(into.pointer + offset, data.ctypes.data, data.nbytes)
+        self._move(data.ctypes.data, into.pointer + offset, data.nbytes)
         self.traffic.up += data.nbytes
 
     def download(self, buffer: Buffer, shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
         """Returns the first bytes of a buffer as an array."""
         answer = np.empty(shape, dtype)
-        ctypes.memmove(answer.ctypes.data, buffer.pointer, answer.nbytes)
+        self._move(buffer.pointer, answer.ctypes.data, answer.nbytes)
         self.traffic.down += answer.nbytes
         return answer
 
-    def copy(self, source: Buffer, into: Buffer, offset: int, nbytes: int) -> None:
+    def send(self, source: Buffer, into: Buffer, nbytes: int) -> None:
+        """Copies from pinned memory."""
+        self._move(source.pointer, into.pointer, nbytes)
+        self.traffic.up += nbytes
+
+    def fetch(self, source: Buffer, into: Buffer, nbytes: int) -> None:
+        """Copies to pinned memory."""
+        self._move(source.pointer, into.pointer, nbytes)
+        self.traffic.down += nbytes
+
+    def copy(self, source: int, into: int, nbytes: int) -> None:
         """Copies within the device."""
-        ctypes.memmove(into.pointer + offset, source.pointer, nbytes)
+        self.do(lambda: _moved(source, into, nbytes))
 
     def fill(self, buffer: Buffer, byte: int) -> None:
         """Sets every byte of a buffer."""
-        ctypes.memset(buffer.pointer, byte, buffer.nbytes)
+        self.do(lambda: _filled(buffer, byte))
 
     def launch(self, launch: Launch) -> None:
         """Runs a launch to its end."""
-        self.launches.append(launch)
         self.traffic.launches += 1
+        self.do(lambda: self._execute(launch))
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Does something on the compute lane; while recording, writes it down instead."""
+        if self._recorded is None:
+            call()
+        else:
+            self._recorded.append(call)
+
+    def capture(self, body: Callable[[], None]) -> Callable[[], None]:
+        """Returns what does again all that a body asks of the compute lane."""
+        recorded: list[Callable[[], None]] = []
+        self._recorded = recorded
+        try:
+            body()
+        finally:
+            self._recorded = None
+
+        def replay() -> None:
+            self.traffic.replays += 1
+            for call in recorded:
+                call()
+
+        return replay
+
+    def mark(self, lane: Lane) -> Event:
+        """Returns nothing: all that was asked has happened."""
+
+    def after(self, lane: Lane, event: Event) -> None:
+        """Does nothing."""
+
+    def wait(self, event: Event) -> None:
+        """Does nothing."""
+
+    def synchronise(self) -> None:
+        """Does nothing."""
+
+    def _move(self, source: int, into: int, nbytes: int) -> None:
+        if self._recorded is not None:
+            raise EngineError("a copy between host and device cannot be recorded")
+        _moved(source, into, nbytes)
+
+    def _execute(self, launch: Launch) -> None:
+        self.launches.append(launch)
         function = getattr(self._library(launch.source), launch.kernel)
         block = 1 if launch.together else launch.block
         function.restype = None
         function((ctypes.c_int32 * 3)(*launch.grid, block), *map(_argument, launch.arguments))
-
-    def synchronise(self) -> None:
-        """Does nothing: every call has ended when it returns."""
 
     def _library(self, source: str) -> ctypes.CDLL:
         if source not in self._libraries:
@@ -118,6 +179,14 @@ def host_library(source: str, folder: Path | None = None) -> Path:
                 raise EngineError(f"{compiler} refuses {source}.cu: {done.stderr.strip()[:500]}")
             os.replace(made, path)
     return path
+
+
+def _moved(source: int, into: int, nbytes: int) -> None:
+    ctypes.memmove(into, source, nbytes)
+
+
+def _filled(buffer: Buffer, byte: int) -> None:
+    ctypes.memset(buffer.pointer, byte, buffer.nbytes)
 
 
 def _argument(value: Any) -> Any:

@@ -201,15 +201,34 @@ def scratch_bytes(maps: int, elements: int) -> int:
 
 
 def readout_launch(
-    passes: int, classes: int, readouts: int, *, logits: int, targets: int, kinds: int, scales: int, out: int
+    passes: int,
+    classes: int,
+    readouts: int,
+    *,
+    logits: int,
+    targets: int,
+    kinds: int,
+    scales: int,
+    out: int,
+    weights: int = 0,
+    offsets: int = 0,
 ) -> Launch:
-    """Returns the launch that reads `passes` rows of logits, a warp each."""
+    """Returns the launch that reads `passes` rows of logits, a warp each; see `Reading`, and 0 for what it lacks."""
     return Launch(
         source="readout",
         kernel="readout_fp32",
         grid=(min(_blocks(passes, READOUT_WARPS), MOST_READOUT_BLOCKS), 1),
         block=READOUT_WARPS * WARP,
-        arguments=(logits, targets, kinds, scales, out, *map(np.int32, (passes, classes, readouts))),
+        arguments=(
+            logits,
+            targets,
+            kinds,
+            scales,
+            weights,
+            offsets,
+            out,
+            *map(np.int32, (passes, classes, readouts)),
+        ),
         together=True,
     )
 

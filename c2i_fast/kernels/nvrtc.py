@@ -137,9 +137,10 @@ def _key(source: str, architecture: str) -> str:
 def _keep(path: Path, code: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as made:
-            made.write(code)
-        os.replace(made.name, path)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            made = Path(scratch) / path.name
+            made.write_bytes(code)
+            os.replace(made, path)
     except OSError as error:
         warnings.warn(f"compiled kernels cannot be kept in {path.parent}: {error.strerror}", stacklevel=3)
 

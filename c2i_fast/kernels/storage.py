@@ -49,7 +49,8 @@ class Storage:
             return pixels
         mean, std = self.preprocessing.channel_stats(len(pixels))
         per_channel = (-1, *(1,) * (pixels.ndim - 1))
-        normalised = (pixels - mean.reshape(per_channel)) / std.reshape(per_channel)
+        normalised = pixels - mean.reshape(per_channel)
+        normalised /= std.reshape(per_channel)
         return normalised[::-1] if self.preprocessing.bgr else normalised
 
     def encode(self, pixels: Floats) -> NDArray[Any]:
@@ -59,10 +60,13 @@ class Storage:
             >>> Storage(type="bf16").encode(np.ones((1, 2), np.float32)).tolist()
             [16256, 16256]
         """
-        values = self.prepare(np.asarray(pixels, np.float32))
-        if self.layout == "NHWC":
-            values = np.moveaxis(values, 0, -1)
-        return self._bits(np.ascontiguousarray(values).ravel())
+        bits = self._bits(self.prepare(np.asarray(pixels, np.float32)))
+        if self.layout == "NCHW":
+            return np.ascontiguousarray(bits).ravel()
+        last = np.empty((*bits.shape[1:], len(bits)), bits.dtype)
+        for channel, plane in enumerate(bits):  # faster than a copy of the transposed array
+            last[..., channel] = plane
+        return last.ravel()
 
     def _bits(self, values: Floats) -> NDArray[Any]:
         if self.type == "fp16":
@@ -90,5 +94,12 @@ class Storage:
 def bf16_bits(values: Floats) -> NDArray[np.uint16]:
     """Returns bfloat16 bits of float32 values, rounded to nearest with ties to even; a NaN stays one."""
     bits = values.view(np.uint32)
-    rounded = (bits + np.uint32(0x7FFF) + ((bits >> 16) & 1)) >> 16
-    return np.asarray(np.where(np.isnan(values), (bits >> 16) | 0x40, rounded).astype(np.uint16))
+    rounded = bits >> 16
+    rounded &= 1  # in place from here: half the time of new arrays
+    rounded += bits
+    rounded += np.uint32(0x7FFF)
+    rounded >>= 16
+    halves = rounded.astype(np.uint16)
+    if (unknown := np.isnan(values)).any():
+        halves[unknown] = (bits[unknown] >> 16) | 0x40
+    return halves

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,9 @@ from c2i_fast.types import Calibrator, Doubles, Ints, Reading
 
 Readout = Literal["raw", "calibrated", "logit", "sigmoid"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
-SOFTMAX, LOGIT, SIGMOID = range(3)
+SOFTMAX, LOGIT, SIGMOID, MAPPED_SOFTMAX, MAPPED_SIGMOID = range(5)
+# Calibrators w ⊙ z + b, and what they call w and b.
+CLASSWISE = {"vector": ("weights", "bias"), "platt": ("slopes", "intercepts")}
 
 
 def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> tuple[str, ...]:
@@ -93,9 +95,26 @@ def probabilities(
     return np.asarray(expit(values) if activation == "sigmoid" else softmax(values, axis=1))
 
 
-def readable(readouts: Sequence[str], calibrator: Calibrator | None) -> bool:
-    """Returns whether a device can make these read-outs: raw, logit, sigmoid, and `calibrated` by one temperature."""
-    return "calibrated" not in readouts or (calibrator is not None and calibrator.method in ("temperature", "identity"))
+@runtime_checkable
+class PerPassScale(Protocol):
+    """A calibrator that multiplies all logits of a pass by one number, which depends on what the pass shows."""
+
+    def scales(self, perturbed_fraction: Doubles) -> Doubles:
+        """Returns that number for each perturbed fraction λ (P,), float64 (P,): calibrated logits are scale · z."""
+        ...
+
+
+def readable(readouts: Sequence[str], calibrator: Calibrator | None, *, per_pass: bool = False) -> bool:
+    """Returns whether a device can make these read-outs.
+
+    It can make raw, logit and sigmoid; and `calibrated` by one temperature, by a factor and an offset a class, or,
+    where `reading` will be told perturbed fractions (`per_pass`), by a temperature that depends on them.
+    """
+    if "calibrated" not in readouts:
+        return True
+    if isinstance(calibrator, PerPassScale):
+        return per_pass
+    return calibrator is not None and calibrator.method in ("temperature", "identity", *CLASSWISE)
 
 
 def reading(
@@ -103,20 +122,33 @@ def reading(
     targets: Ints,
     *,
     calibrator: Calibrator | None = None,
+    perturbed_fraction: Doubles | None = None,
     activation: Literal["softmax", "sigmoid"] = "softmax",
 ) -> Reading:
-    """Returns `readable` read-outs as a device takes them.
+    """Returns `readable` read-outs as a device takes them; `perturbed_fraction` (P,) for a `PerPassScale`.
 
     Example:
         >>> reading(("raw", "logit"), np.zeros(1, np.int32)).kinds.tolist()
         [0, 1]
     """
-    squash = SIGMOID if activation == "sigmoid" else SOFTMAX
-    temperature = 1.0
-    if "calibrated" in readouts and calibrator is not None and calibrator.method == "temperature":
-        temperature = float(calibrator.parameters()["temperature"])
+    squash, mapped = (SIGMOID, MAPPED_SIGMOID) if activation == "sigmoid" else (SOFTMAX, MAPPED_SOFTMAX)
+    kinds = {"logit": LOGIT, "sigmoid": SIGMOID, "calibrated": squash}
+    scales = np.ones((len(targets), len(readouts)), np.float32)
+    weights = offsets = None
+    if "calibrated" in readouts and calibrator is not None:
+        column = list(readouts).index("calibrated")
+        if isinstance(calibrator, PerPassScale):
+            assert perturbed_fraction is not None  # `readable` says that it has to be told
+            scales[:, column] = calibrator.scales(perturbed_fraction)
+        elif calibrator.method in CLASSWISE:
+            kinds["calibrated"] = mapped
+            weights, offsets = (np.asarray(calibrator.parameters()[name]) for name in CLASSWISE[calibrator.method])
+        elif calibrator.method == "temperature":
+            scales[:, column] = 1 / float(calibrator.parameters()["temperature"])
     return Reading(
         targets=np.ascontiguousarray(targets, np.int32),
-        kinds=np.array([{"logit": LOGIT, "sigmoid": SIGMOID}.get(name, squash) for name in readouts], np.int32),
-        scales=np.array([1 / temperature if name == "calibrated" else 1.0 for name in readouts], np.float32),
+        kinds=np.array([kinds.get(name, squash) for name in readouts], np.int32),
+        scales=scales,
+        weights=weights,
+        offsets=offsets,
     )

@@ -107,13 +107,18 @@ def test_gpu_on_the_host_checks_then_times():
         pytest.skip("no g++ to compile the kernels with")
     options = ("--device", "host", "--quick", "--no-peers", "--case", "mobilenet", "--engine", "torch:fp32")
     content, table = run("gpu", *options, "--threads", "2")
-    assert "masks and ranks are right" in table
+    assert "masks, ranks and read-outs are right" in table
+    assert content["sanitizer"] == {"skipped": "no GPU"}
     assert {"memset", "mask_select", "rung 1", "rung 2", "rung 3"} == set(content["kernels"]["gb_per_s"])
     assert content["kernels"]["bytes_of_torch_chain_over_ours"] >= 15
+    assert set(content["link_gb_per_s"]) == {"up_pinned", "up_pageable", "down_pinned"}
     assert [row["shape"] for row in content["rows"]] == ["225 points", "33 points", "awkward"]
     for row in content["rows"]:
         assert row["max_abs_dscore"] <= 1e-6
         assert 0 < row["sent_over_masked"] < 1
+        assert set(row["worth"]) == {"no graphs", "no overlap"}
+        assert 0 < row["transfers_share"] < 1
+        assert 0 < row["host_us_per_pass"]["main"] <= row["host_us_per_pass"]["all_threads"]
 
 
 def test_gpu_without_one_says_so_in_one_line():

@@ -11,6 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from c2i_fast.engines.select import EXTRAS
 from c2i_fast.export import open as opening
 from c2i_fast.export.open import GraphOpener
 from c2i_fast.kernels.engine import HostEngine
@@ -29,7 +30,7 @@ def gpu(monkeypatch):
 
     def engine(classifier, config, device, say=None):
         session = GraphOpener(classifier, config)("fused")
-        return HostEngine(session, classifier.contract, config.batch_size)
+        return HostEngine(session, classifier.contract, config.batch_size, device)
 
     monkeypatch.setattr(opening, "device_engine", engine)
 
@@ -92,7 +93,7 @@ def test_list_engines_says_where_each_was_executed():
     summaries = {row["name"]: row["summary"] for row in done("list", "engines", "--json").json}
     assert "executed on x86-64 CPUs" in summaries["openvino"]
     on_gpu = {name: line for name, line in summaries.items() if name.endswith("--device cuda")}
-    assert set(on_gpu) == {f"{name} --device cuda" for name in ("onnxruntime", "tensorrt", "torch")}
+    assert set(on_gpu) == {f"{name} --device cuda" for name in EXTRAS["cuda"]}
     assert all("never executed" in line for line in on_gpu.values())
 
 

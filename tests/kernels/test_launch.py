@@ -63,7 +63,8 @@ def test_layouts():
 
 def test_numbers_have_the_widths_of_the_kernels_parameters():
     launch = readout_launch(5, 10, 2, logits=1, targets=2, kinds=3, scales=4, out=5)
-    assert [type(a) for a in launch.arguments] == [int] * 5 + [np.int32] * 3
+    assert [type(a) for a in launch.arguments] == [int] * 7 + [np.int32] * 3
+    assert launch.arguments[4:7] == (0, 0, 5)
     addresses = dict.fromkeys(("images", "plans", "grids", "rows", "columns", "work", "out"), 1)
     launch = blend_launch(Storage(layout="NHWC", type="int8", scale=0.5), 3, (4, 5), (2, 2), items=7, **addresses)
     assert [int(a) for a in launch.arguments[7:14]] == [7, 3, 4, 5, 2, 2, 1]

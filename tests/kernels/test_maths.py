@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
+from scipy.special import softmax as softmax_of
 
 from c2i_fast.kernels.host import HostDevice
 from c2i_fast.kernels.launch import Layout, blend_launch, rank_launch, readout_launch, scratch_bytes, select_launch
@@ -21,6 +23,10 @@ TYPES = tuple(STORED)
 LAYOUTS = ("NCHW", "NHWC")
 STEPS = ("uint8", "uint16", "int32")
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def softmax(values):
+    return softmax_of(values, axis=1)
 
 
 @pytest.fixture(scope="module")
@@ -273,26 +279,46 @@ def test_a_map_that_is_not_finite_is_named(device, value):
 
 
 @quick
-@given(st.integers(1, 40), st.integers(1, 1200), st.floats(0.05, 20), st.integers(0, 2**32 - 1))
-def test_readouts_are_float64s_to_a_millionth(device, passes, classes, temperature, seed):
+@given(st.integers(1, 40), st.integers(1, 1200), st.booleans(), st.integers(0, 2**32 - 1))
+def test_readouts_are_float64s_to_a_millionth(device, passes, classes, steep, seed):
+    """Every kind at once: plain, by a scale a pass, the logit, sigmoids, and by a factor and an offset a class."""
     rng = np.random.default_rng(seed)
     logits = (rng.normal(size=(passes, classes)) * rng.choice([0.1, 3, 30])).astype(np.float32)
     targets = rng.integers(0, classes, passes).astype(np.int32)
-    kinds, scales = np.array([0, 0, 1, 2], np.int32), np.array([1, 1 / temperature, 1, 1], np.float32)
-    kept, at = zip(*(put(device, a) for a in (logits, targets, kinds, scales)), strict=True)
-    out = device.allocate(passes * 4 * 4)
-    names = ("logits", "targets", "kinds", "scales")
-    device.launch(readout_launch(passes, classes, 4, out=out.pointer, **dict(zip(names, at, strict=True))))
-    found = out.array((passes, 4), np.float32)
-    z = logits.astype(np.float64)
-    followed = z[np.arange(passes), targets]
+    weights, offsets = rng.uniform(-20 if steep else 0.1, 20, classes), rng.uniform(-50, 50, classes)
+    scales = np.ones((passes, 6), np.float32)
+    scales[:, 1] = rng.uniform(0.05, 20, passes)
+    scales[:, 3] = rng.uniform(0.05, 20, passes)
+    kinds = np.array([0, 0, 1, 2, 3, 4], np.int32)
+    found = read_on(device, logits, targets, kinds, scales, weights, offsets)
+    z, here = logits.astype(np.float64), (np.arange(passes), targets)
+    wide = scales.astype(np.float64)
+    mapped = weights * z + offsets
+    assert np.abs(found[:, 0] - softmax(z)[here]).max() <= 1e-6
+    assert np.abs(found[:, 1] - softmax(z * wide[:, [1]])[here]).max() <= 1e-6
+    np.testing.assert_array_equal(found[:, 2], logits[here])
+    assert np.abs(found[:, 3] - expit(z[here] * wide[:, 3])).max() <= 1e-6
+    assert np.abs(found[:, 4] - softmax(mapped)[here]).max() <= 1e-6
+    assert np.abs(found[:, 5] - expit(mapped[here])).max() <= 1e-6
 
-    def softmax(values):
-        terms = np.exp(values - values.max(axis=1, keepdims=True))
-        return terms[np.arange(passes), targets] / terms.sum(axis=1)
 
-    assert np.abs(found[:, 0] - softmax(z)).max() <= 1e-6
-    assert np.abs(found[:, 1] - softmax(z / temperature)).max() <= 1e-5
-    np.testing.assert_array_equal(found[:, 2], followed.astype(np.float32))
-    assert np.abs(found[:, 3] - 1 / (1 + np.exp(-followed))).max() <= 1e-6
-    assert len(kept) == 4
+def test_a_class_map_of_infinite_logits_is_that_of_capped_ones(device):
+    """As on the host: a weight of 0 on an infinite logit is no NaN."""
+    logits = np.array([[np.inf, 0.0, -np.inf], [-np.inf, 1e38, 3.0]], np.float32)
+    weights, offsets = np.array([0.0, 2.0, 1.0]), np.array([1.0, 0.5, 0.0])
+    kinds, targets = np.array([3, 4], np.int32), np.array([1, 0], np.int32)
+    found = read_on(device, logits, targets, kinds, np.ones((2, 2), np.float32), weights, offsets)
+    mapped = np.clip(logits.astype(np.float64), -1e30, 1e30) * weights + offsets
+    np.testing.assert_allclose(found[:, 0], softmax(mapped)[[0, 1], targets], atol=1e-6)
+    np.testing.assert_allclose(found[:, 1], expit(mapped[[0, 1], targets]), atol=1e-6)
+
+
+def read_on(device, logits, targets, kinds, scales, weights, offsets):
+    """The read-outs (P, R) that the kernel makes."""
+    arrays = {"logits": logits, "targets": targets, "kinds": kinds, "scales": scales}
+    arrays |= {"weights": weights, "offsets": offsets}
+    kept = {name: put(device, array) for name, array in arrays.items()}
+    out = device.allocate(len(logits) * len(kinds) * 4)
+    at = {name: address for name, (_, address) in kept.items()}
+    device.launch(readout_launch(*logits.shape, len(kinds), out=out.pointer, **at))
+    return out.array((len(logits), len(kinds)), np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -131,3 +132,15 @@ def test_without_a_driver_the_device_says_so():
         assert "driver" in str(error)  # noqa: PT017
     else:
         pytest.skip("there is a GPU here")
+
+
+def test_a_full_disk_is_done_without(tmp_path, monkeypatch):
+    """What was written so far does not stay, and nobody takes half a kernel for one."""
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nvrtc.os, "replace", full)
+    with pytest.warns(UserWarning, match="cannot be kept in .*: No space left on device"):
+        assert nvrtc.compile_kernel("readout", "sm_90", tmp_path).startswith(b"\x7fELF")
+    assert list(tmp_path.iterdir()) == []

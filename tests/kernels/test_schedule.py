@@ -7,20 +7,24 @@ import shutil
 import numpy as np
 import pytest
 
+from c2i_fast.calibration.identity import Identity
+from c2i_fast.calibration.platt import Platt
 from c2i_fast.calibration.temperature import Temperature
+from c2i_fast.calibration.vector import Vector
 from c2i_fast.data.memory import MemoryImages, memory_maps
 from c2i_fast.errors import InputError
-from c2i_fast.kernels import passes as schedule
+from c2i_fast.kernels import blocks as schedule
 from c2i_fast.kernels.device import DeviceMemoryError
 from c2i_fast.kernels.engine import HostEngine
 from c2i_fast.kernels.host import HostBuffer, HostDevice
 from c2i_fast.kernels.passes import CudaPasses
+from c2i_fast.kernels.ranking import Ranking
 from c2i_fast.kernels.storage import Storage
 from c2i_fast.metrics.measures import make_measures
 from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.perturb.order import pixel_order, step_map
 from c2i_fast.score import ScoreTask, score_stream
-from c2i_fast.types import GraphContract, PerturbationPlan, Preprocessing
+from c2i_fast.types import GraphContract, PerturbationPlan, Preprocessing, Reading
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile the kernels with")
 
@@ -46,7 +50,7 @@ def contract():
 
 def made(batch=4, **options):
     device = HostDevice()
-    return CudaPasses(device, HostEngine(Linear(), contract(), batch), contract(), **options)
+    return CudaPasses(device, HostEngine(Linear(), contract(), batch, device), contract(), **options)
 
 
 def plans(count, intervals=7, seed=1):
@@ -117,19 +121,56 @@ def test_blocks_change_no_bit(monkeypatch):
         np.testing.assert_array_equal(made(4).select(some, work), whole)
 
 
-def test_read_outs_on_the_device_are_those_of_the_host():
+class Fading:
+    """A temperature that depends on how much of the image is left."""
+
+    method, preserves_order = "fading", True
+
+    def scales(self, perturbed_fraction):
+        return 1 / (1 + 2 * perturbed_fraction)
+
+    def transform(self, logits, perturbed_fraction=None):
+        return logits * self.scales(perturbed_fraction)[:, None]
+
+
+CALIBRATORS = {
+    "temperature": (Temperature.from_parameters({"temperature": 1.7}), "softmax"),
+    "identity": (Identity(), "softmax"),
+    "vector": (Vector.from_parameters({"weights": [0.5, 2, 1, -3], "bias": [1, 0, -2, 4]}), "softmax"),
+    "platt": (Platt.from_parameters({"slopes": [0.5, 2, 1, -3], "intercepts": [1, 0, -2, 4]}), "sigmoid"),
+    "a scale a pass": (Fading(), "softmax"),
+}
+
+
+@pytest.mark.parametrize("name", CALIBRATORS)
+def test_read_outs_on_the_device_are_those_of_the_host(name):
+    calibrator, activation = CALIBRATORS[name]
     some, work = plans(3), every_step(3)
     rng = np.random.default_rng(3)
     targets = rng.integers(0, CLASSES, len(work)).astype(np.int32)
-    calibrator = Temperature.from_parameters({"temperature": 1.7})
+    lost = rng.random(len(work))
     names = ("raw", "calibrated", "logit", "sigmoid")
-    found = made(5).read(some, work, reading(names, targets, calibrator=calibrator))
+    assert readable(names, calibrator, per_pass=True)
+    asked = reading(names, targets, calibrator=calibrator, perturbed_fraction=lost, activation=activation)
+    found = made(5).read(some, work, asked)
     logits = made(5).select(some, work)
     assert found.shape == (len(work), 4)
-    for column, name in zip(found.T, names, strict=True):
-        for value, row, target in zip(column, logits, targets, strict=True):
-            exact = read(name, row[None], int(target), calibrator=calibrator)[0]
+    for column, readout in zip(found.T, names, strict=True):
+        for value, row, target, fraction in zip(column, logits, targets, lost, strict=True):
+            exact = read(
+                readout,
+                row[None],
+                int(target),
+                calibrator=calibrator,
+                perturbed_fraction=np.array([fraction]),
+                activation=activation,
+            )[0]
             assert abs(value - exact) <= 1e-6 * max(1, abs(exact))
+
+
+def test_scales_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"scales \(1, 2\) do not fit 3 passes and 2 read-outs"):
+        Reading(targets=np.zeros(3, np.int32), kinds=np.zeros(2, np.int32), scales=np.ones((1, 2), np.float32))
 
 
 def test_read_outs_send_down_a_few_floats_a_pass():
@@ -146,6 +187,7 @@ def test_a_calibrator_the_kernel_does_not_know_is_left_to_the_host():
     other = Other.from_parameters({"temperature": 2.0})
     assert not readable(("raw", "calibrated"), other)
     assert not readable(("calibrated",), None)
+    assert not readable(("calibrated",), Fading()), "without perturbed fractions it has no scales"
     assert readable(("raw", "logit"), None)
     assert reading(("raw", "logit"), np.zeros(1, np.int32), activation="sigmoid").kinds.tolist() == [2, 1]
 
@@ -169,7 +211,8 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
             return super().run(slot)
 
     said = []
-    passes = CudaPasses(HostDevice(), Hungry(Linear(), contract(), 16), contract(), said.append)
+    device = HostDevice()
+    passes = CudaPasses(device, Hungry(Linear(), contract(), 16, device), contract(), said.append)
     some, work = plans(3), every_step(3)
     np.testing.assert_allclose(passes.select(some, work), expected(some, work), rtol=1e-5, atol=1e-5)
     assert passes.batch == 2
@@ -184,7 +227,7 @@ def test_out_of_memory_halves_the_batch_and_says_so(monkeypatch):
 
 def test_when_even_one_image_does_not_fit_the_error_is_the_devices():
     device = SmallDevice()
-    passes = CudaPasses(device, HostEngine(Linear(), contract(), 1), contract())
+    passes = CudaPasses(device, HostEngine(Linear(), contract(), 1, device), contract())
     device.most = 10
     with pytest.raises(DeviceMemoryError, match="out of memory"):
         passes.select(plans(1), every_step(1))
@@ -195,7 +238,7 @@ def test_when_even_one_image_does_not_fit_the_error_is_the_devices():
 def test_maps_ranked_on_the_device_are_those_ranked_on_the_host(ties, lerf):
     maps = np.random.default_rng(2).integers(0, 9, (3, *SPACE)).astype(np.float32)
     counts = np.array([0, 3, 3, 17, 30], np.int32)
-    found = made().rank_steps(maps, counts, last_first=ties == "reverse-index", lerf=lerf)
+    found = Ranking(HostDevice()).step_maps(maps, counts, last_first=ties == "reverse-index", lerf=lerf)
     for row, steps in zip(maps, found, strict=True):
         order = pixel_order(row, ties)
         np.testing.assert_array_equal(steps, step_map(order[::-1] if lerf else order, counts, SPACE)[0])
@@ -205,7 +248,7 @@ def test_a_nan_on_the_device_path_is_refused_by_number():
     maps = np.zeros((3, *SPACE), np.float32)
     maps[1, 2, 2] = np.nan
     with pytest.raises(InputError, match="saliency map 1 holds a NaN"):
-        made().rank_steps(maps, np.array([0, 30], np.int32))
+        Ranking(HostDevice()).step_maps(maps, np.array([0, 30], np.int32))
 
 
 def test_images_of_another_shape_are_refused():
@@ -228,6 +271,9 @@ def test_an_engine_that_takes_normalised_halves_gets_them(layout, bgr, by_channe
 
         def input(self, slot):
             return self._input
+
+        def capture(self, body):
+            return None
 
         def run(self, slot):
             self.seen.append(self._input.array((4, 90), np.uint16).copy())

@@ -27,8 +27,9 @@ def kernels_on_the_host(opener, contract, batch):
     """The GPU's schedule and kernels, run on the CPU, in front of the fused graph."""
     if shutil.which("g++") is None:
         pytest.skip("no g++ to compile the kernels with")
-    engine = HostEngine(opener("fused", ""), contract, contract.batch or batch)
-    return CudaPasses(HostDevice(), engine, contract)
+    device = HostDevice()
+    engine = HostEngine(opener("fused", ""), contract, contract.batch or batch, device)
+    return CudaPasses(device, engine, contract)
 
 
 IMPLEMENTATIONS = {"reference": ReferencePasses, "graph": GraphPasses, "cuda": kernels_on_the_host}
