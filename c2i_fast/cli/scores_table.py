@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from c2i_fast.cli.render import interval, show_table
+from c2i_fast.cli.trust_table import show_trust
 from c2i_fast.results.summary import FLOOR, SummaryRow
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def show_scores(outcome: Outcome) -> None:
     show_table(title, columns, [_row(row, corrected, lifted) for row in rows], left=3)
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
+    show_trust(outcome.low)
     t = outcome.totals
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")

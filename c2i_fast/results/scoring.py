@@ -37,6 +37,7 @@ from c2i_fast.results.record import Totals, protocol_entry, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes, model_hash
 from c2i_fast.results.summary import COLUMNS, Cell, SummaryRow, summarise, table_rows, values_by_cell
+from c2i_fast.results.trust import reliability
 from c2i_fast.score import DEFAULT_METRICS, PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask, make_protocols
 from c2i_fast.types import EngineConfig
 
@@ -105,6 +106,7 @@ class Outcome:
         content: dict[str, Any] = {
             "run": str(self.run.path),
             "scores": [row.to_dict() for row in self.rows],
+            "reliability": reliability(self.low),
             "images": t.images,
             "skipped": [list(pair) for pair in self.skipped],
             "passes": {"requested": t.requested, "shared": t.requested - t.run, "run": t.run},
