@@ -23,13 +23,13 @@ from c2i_fast.types import Doubles
 NAMES = "abcd"
 PAIRS = list(combinations(NAMES, 2))
 MARGIN = 0.01
-SPREADS = (0.02, 0.05)
+SPREADS = (0.05,)
 
 
 def main() -> None:
     parser = common.arguments(__doc__)
     parser.add_argument("--reshuffles", type=int, default=2000, help="of the images (%(default)s)")
-    parser.add_argument("--set-size", type=int, default=1000, help="images of the set (%(default)s)")
+    parser.add_argument("--set-size", type=int, default=600, help="images of the set (%(default)s)")
     options = parser.parse_args()
     if options.quick:
         options.reshuffles, options.set_size = 20, 200
