@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from c2i_fast.cli.render import interval, show_table
+from c2i_fast.cli.stopping_table import show_stopping
 from c2i_fast.cli.trust_table import show_trust
 from c2i_fast.results.summary import FLOOR, SummaryRow
 
@@ -25,6 +26,8 @@ def show_scores(outcome: Outcome) -> None:
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
     show_trust(outcome.low)
+    if outcome.stopping:
+        show_stopping(outcome.stopping.to_dict())
     t = outcome.totals
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")

@@ -36,7 +36,7 @@ def rescore(
 
     manifest, infos = run.whole_manifest(), run.infos()
     done = infos[-1].next if infos else 0
-    if done < manifest["images"]:
+    if done < manifest["images"] and not manifest.get("stopped"):
         raise InputError(
             f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
         )

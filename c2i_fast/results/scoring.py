@@ -35,7 +35,8 @@ from c2i_fast.results.estimate import (
 from c2i_fast.results.files import claim_output, is_empty_folder
 from c2i_fast.results.record import Totals, protocol_entry, record
 from c2i_fast.results.run import PartInfo, RunDirectory
-from c2i_fast.results.settings import RunSettings, check_hashes, model_hash
+from c2i_fast.results.settings import RunSettings, check_hashes, model_hash, option
+from c2i_fast.results.stopping import ShuffledSource, Stopping, StoppingRule, stopping_rule
 from c2i_fast.results.summary import COLUMNS, Cell, SummaryRow, summarise, table_rows, values_by_cell
 from c2i_fast.results.trust import reliability
 from c2i_fast.score import DEFAULT_METRICS, PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask, make_protocols
@@ -99,6 +100,7 @@ class Outcome:
     low: Mapping[Cell, Mapping[str, float]]
     full: Mapping[Cell, Mapping[str, float]]
     estimate: Totals | None
+    stopping: Stopping | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -120,6 +122,8 @@ class Outcome:
                 "reason": self.engine.reason,
             },
         }
+        if self.stopping:
+            content["stopped"] = self.stopping.to_dict()
         if self.estimate:
             e = self.estimate
             drift = worst_drift(self.low, self.full)
@@ -146,6 +150,7 @@ class Scoring:
     task: ScoreTask
     engine: EngineChoice
     hashes: Mapping[str, Any]
+    rule: StoppingRule | None = None
 
     def run(
         self,
@@ -169,14 +174,20 @@ class Scoring:
             "on_part": lambda info: advance(_images(info), 0),
         }
         keep = bool(self.settings.keep_logits)
+        source, stopping = self.source, None
+        if self.rule:
+            source = ShuffledSource(self.source, self.settings.seed or 0)
+            stopping = Stopping(self.rule, self.methods, len(source))
         try:
-            totals = record(run, self.source, self.maps, passes, self.task, keep_logits=keep, **common)
+            totals = record(run, source, self.maps, passes, self.task, keep_logits=keep, stopping=stopping, **common)
             if not totals.images:
                 raise InputError(f"none of the {len(self.source)} images could be read: {run.infos()[0].skipped[0][1]}")
         except C2IError:
             if not any(info.images for info in run.infos()):  # it has come to nothing
                 run.withdraw()
             raise
+        if stopping and stopping.done:
+            run.update(stopped=stopping.to_dict())
         estimate = self._score_subset(run, common) if self._estimates else None
         low = values_by_cell(table_rows(run.read(columns=COLUMNS)))
         full = values_by_cell(table_rows(run.read(FP32, COLUMNS))) if estimate else {}
@@ -190,7 +201,13 @@ class Scoring:
             low=low,
             full=full,
             estimate=estimate,
+            stopping=stopping,
         )
+
+    @property
+    def methods(self) -> list[str]:
+        """Names, in the order of the rows."""
+        return [*self.maps, *(control.name for control in self.task.controls)]
 
     @property
     def _estimates(self) -> bool:
@@ -271,10 +288,11 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
         passes_per_part=settings.passes_per_part
         or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
     )
+    rule = _stopping_rule(settings, task)
     hashes = _hashes(classifier, source, maps, task)
     if request.continues:
         check_hashes(RunDirectory(request.out).manifest["hashes"], hashes)
-    return Scoring(
+    scoring = Scoring(
         request=request,
         settings=settings,
         classifier=classifier,
@@ -283,6 +301,31 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
         task=task,
         engine=engine,
         hashes=hashes,
+        rule=rule,
+    )
+    if rule:  # refused now, if at all
+        Stopping(rule, scoring.methods, len(source))
+    return scoring
+
+
+def _stopping_rule(settings: RunSettings, task: ScoreTask) -> StoppingRule | None:
+    """Returns the rule of `--until-separated`; what only makes sense beside it is refused without it."""
+    if settings.until_separated is None:
+        for name in ("equivalence_margin", "estimand", "decide_on"):
+            if getattr(settings, name) is not None:
+                raise UsageError(f"{option(name)} goes with --until-separated CONFIDENCE; give that, or leave it out")
+        return None
+    if settings.precision not in (None, "fp32"):
+        raise UsageError(
+            f"--until-separated decides on fp32 scores, not on estimates in {settings.precision}; leave one out"
+        )
+    return stopping_rule(
+        settings.until_separated,
+        settings.equivalence_margin,
+        settings.estimand,
+        settings.decide_on,
+        metrics=settings.metrics or (),
+        readouts=task.readouts,
     )
 
 

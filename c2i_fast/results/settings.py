@@ -35,6 +35,10 @@ class RunSettings:
     limit: int | None = None
     seed: int | None = None
     fp32_images: int | None = None
+    until_separated: float | None = None
+    equivalence_margin: float | None = None
+    estimand: str | None = None
+    decide_on: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""
@@ -51,7 +55,9 @@ class RunSettings:
                 raise InputError(
                     f"run.json has the setting {name} = {content[name]!r}; the run is damaged, score it afresh"
                 )
-        tuples = {name: tuple(content[name]) for name in ("metrics", "readouts") if content.get(name) is not None}
+        tuples = {
+            name: tuple(content[name]) for name in ("metrics", "readouts", "decide_on") if content.get(name) is not None
+        }
         return cls(**{**content, **tuples})
 
     def filled(self, defaults: Self) -> Self:
