@@ -57,6 +57,88 @@ class SequentialPair:
         return content | {"interval": list(self.interval)}
 
 
+class Gamblers:
+    """Many means at once: against every candidate m, one gambler on higher values and one on lower.
+
+    Args:
+        count: independent sequences of differences.
+        candidates: (G,) ascending, in the unit of the differences.
+        bound: b, the largest |difference|.
+        images: N for the estimand `set`, None for `population`.
+        tail: the probability with which a true candidate may ever be given up on either side.
+
+    Attributes:
+        low_out: (count, G), whether "the mean is at most m" was given up; it takes all lower candidates along.
+        high_out: (count, G), whether "the mean is at least m" was.
+        seen: images so far.
+    """
+
+    def __init__(self, count: int, candidates: Doubles, *, bound: float, images: int | None, tail: float) -> None:
+        shape = (count, len(candidates))
+        self.candidates, self.bound, self.images = candidates, bound, images
+        self.seen = 0
+        self.low_out, self.high_out = np.zeros(shape, bool), np.zeros(shape, bool)
+        self._scaled = (candidates / bound + 1) / 2
+        self._log_threshold = -float(np.log(tail))
+        self._low_capital, self._high_capital = np.zeros(shape), np.zeros(shape)  # logarithms
+        self._sum, self._mean = np.zeros(count), np.full(count, 0.5)
+        self._squares = np.full(count, PRIOR_VARIANCE)
+
+    def update(self, differences: Doubles) -> None:
+        """Lets everyone bet on the next differences, (count,)."""
+        x = np.clip((differences / self.bound + 1) / 2, 0, 1)
+        self.seen += 1
+        now = self._next_mean()
+        inside = np.clip(now, ROUNDING, 1 - ROUNDING)
+        variance = self._squares / self.seen
+        # The predictable plug-in bet: √(2·log(1/α) / (σ̂² t log(1+t))), cut so that no one is ever broke.
+        bet = np.sqrt(2 * self._log_threshold / (variance * self.seen * np.log1p(self.seen)))[:, None]
+        gain = x[:, None] - inside
+        self._low_capital += np.log1p(np.minimum(bet, CUT / inside) * gain)
+        self._high_capital += np.log1p(-np.minimum(bet, CUT / (1 - inside)) * gain)
+        # Given up for good; in a finite set a candidate may also have become impossible.
+        self.low_out |= (self._low_capital >= self._log_threshold) | (now < -ROUNDING)
+        self.high_out |= (self._high_capital >= self._log_threshold) | (now > 1 + ROUNDING)
+        self._sum += x
+        mean = (0.5 + self._sum) / (self.seen + 1)
+        self._squares += (x - self._mean) * (x - mean)
+        self._mean = mean
+
+    def _next_mean(self) -> Doubles:
+        """Returns what each candidate says of the next value, in [0, 1] if it is possible, (count, G)."""
+        if self.images is None:
+            return np.broadcast_to(self._scaled, self.low_out.shape)
+        mean: Doubles = (self.images * self._scaled - self._sum[:, None]) / (self.images - self.seen + 1)
+        return mean
+
+    def means(self) -> Doubles:
+        """Returns the mean differences so far, (count,)."""
+        mean: Doubles = (2 * self._sum / self.seen - 1) * self.bound
+        return mean
+
+    def verdicts(self, margin: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Returns who is equivalent and who separated, (count,) each; −margin, 0 and margin must be candidates."""
+        if self.seen == self.images:  # nothing is left to chance
+            equivalent = np.abs(self.means()) < margin
+            return equivalent, ~equivalent
+        below, zero, above = np.searchsorted(self.candidates, [-margin, 0.0, margin])
+        return self.low_out[:, below] & self.high_out[:, above], self.low_out[:, zero] | self.high_out[:, zero]
+
+    def intervals(self) -> Doubles:
+        """Returns the confidence sequences now, (count, 2), on the candidates, rounded outwards."""
+        if self.seen == self.images:
+            return np.stack([self.means()] * 2, axis=1)
+        low = np.where(self.low_out, self.candidates, -self.bound).max(axis=1)
+        high = np.where(self.high_out, self.candidates, self.bound).min(axis=1)
+        return np.stack([low, high], axis=1)
+
+
+def candidates(bound: float, margin: float) -> Doubles:
+    """Returns values from −bound to bound, dense where margins are, with −margin, 0 and margin among them."""
+    curved = np.sinh(np.linspace(-1, 1, GRID) * np.arcsinh(bound / margin)) * margin
+    return np.unique(np.r_[curved[1:-1], -margin, 0.0, margin])
+
+
 class SequentialComparison:
     """Pairs of methods, fed image by image until every pair is separated or equivalent.
 
@@ -95,21 +177,16 @@ class SequentialComparison:
             raise ValueError(f"the confidence must lie between 0 and 1, got {confidence:g}")
         if comparisons is not None and comparisons < len(pairs):
             raise ValueError(f"a family of {comparisons} cannot hold {len(pairs)} pairs")
-        self.pairs = list(pairs)
-        self.seen = 0
-        self._bound, self._margin, self._images = bound, margin, images
-        self._log_threshold = float(np.log(2 * (comparisons or len(self.pairs)) / (1 - confidence)))
-        # Dense where margins are, the whole range wide, and the three values that verdicts need exactly.
-        curved = np.sinh(np.linspace(-1, 1, GRID) * np.arcsinh(bound / margin)) * margin
-        self._grid = np.unique(np.r_[curved[1:-1], -margin, 0.0, margin])
-        self._places = np.searchsorted(self._grid, [-margin, 0.0, margin])
-        shape = (len(self.pairs), len(self._grid))
-        self._low_capital, self._high_capital = np.zeros(shape), np.zeros(shape)  # logarithms
-        self._low_out, self._high_out = np.zeros(shape, bool), np.zeros(shape, bool)
-        self._sum = np.zeros(len(self.pairs))
-        self._mean = np.full(len(self.pairs), 0.5)
-        self._squares = np.full(len(self.pairs), PRIOR_VARIANCE)
+        self.pairs, self._margin = list(pairs), margin
+        tail = (1 - confidence) / 2 / (comparisons or len(self.pairs))
+        grid = candidates(bound, margin)
+        self._gamblers = Gamblers(len(self.pairs), grid, bound=bound, images=images, tail=tail)
         self._decided: list[tuple[str, int] | None] = [None] * len(self.pairs)
+
+    @property
+    def seen(self) -> int:
+        """Images so far."""
+        return self._gamblers.seen
 
     @property
     def done(self) -> bool:
@@ -125,79 +202,33 @@ class SequentialComparison:
         Raises:
             ValueError: A value is missing or not finite, a difference exceeds the bound, or the set is used up.
         """
-        if self._images is not None and self.seen >= self._images:
-            raise ValueError(f"the set has {self._images} images and all of them were seen")
+        everyone = self._gamblers
+        if everyone.images is not None and self.seen >= everyone.images:
+            raise ValueError(f"the set has {everyone.images} images and all of them were seen")
         differences = np.array([values[first] - values[second] for first, second in self.pairs], np.float64)
-        if not (np.abs(differences) <= self._bound * (1 + ROUNDING)).all():
-            raise ValueError(f"differences must be finite and at most {self._bound:g}, got {differences.tolist()}")
-        self._bet(np.clip((differences / self._bound + 1) / 2, 0, 1))
-        self._decide()
+        if not (np.abs(differences) <= everyone.bound * (1 + ROUNDING)).all():
+            raise ValueError(f"differences must be finite and at most {everyone.bound:g}, got {differences.tolist()}")
+        everyone.update(differences)
+        for k, (equivalent, separated) in enumerate(zip(*everyone.verdicts(self._margin), strict=True)):
+            if self._decided[k] is None and (equivalent or separated):
+                self._decided[k] = (EQUIVALENT if equivalent else SEPARATED, self.seen)
         return self.done
-
-    def _bet(self, x: Doubles) -> None:
-        """Lets all gamblers bet on values in [0, 1], (pairs,)."""
-        self.seen += 1
-        now = self._next_mean()
-        inside = np.clip(now, ROUNDING, 1 - ROUNDING)
-        variance = self._squares / self.seen
-        # The predictable plug-in bet: √(2·log(1/α) / (σ̂² t log(1+t))), cut so that no one is ever broke.
-        bet = np.sqrt(2 * self._log_threshold / (variance * self.seen * np.log1p(self.seen)))[:, None]
-        gain = x[:, None] - inside
-        self._low_capital += np.log1p(np.minimum(bet, CUT / inside) * gain)
-        self._high_capital += np.log1p(-np.minimum(bet, CUT / (1 - inside)) * gain)
-        # Given up for good; in a finite set a candidate may also have become impossible.
-        self._low_out |= (self._low_capital >= self._log_threshold) | (now < -ROUNDING)
-        self._high_out |= (self._high_capital >= self._log_threshold) | (now > 1 + ROUNDING)
-        self._sum += x
-        mean = (0.5 + self._sum) / (self.seen + 1)
-        self._squares += (x - self._mean) * (x - mean)
-        self._mean = mean
-
-    def _next_mean(self) -> Doubles:
-        """Returns what each candidate (grid) says of the next value, in [0, 1] if it is possible, (pairs, grid)."""
-        grid = (self._grid / self._bound + 1) / 2
-        if self._images is None:
-            return np.broadcast_to(grid, self._low_out.shape)
-        left = self._images - self.seen + 1
-        mean: Doubles = (self._images * grid - self._sum[:, None]) / left
-        return mean
-
-    def _decide(self) -> None:
-        below, zero, above = self._places
-        equivalent = self._low_out[:, below] & self._high_out[:, above]
-        separated = self._low_out[:, zero] | self._high_out[:, zero]
-        if self.seen == self._images:  # nothing is left to chance
-            equivalent = np.abs(self._differences()) < self._margin
-            separated = ~equivalent
-        for k, old in enumerate(self._decided):
-            if old is None and (equivalent[k] or separated[k]):
-                self._decided[k] = (EQUIVALENT if equivalent[k] else SEPARATED, self.seen)
-
-    def _differences(self) -> Doubles:
-        mean: Doubles = (2 * self._sum / max(self.seen, 1) - 1) * self._bound
-        return mean
 
     def state(self) -> tuple[SequentialPair, ...]:
         """Returns where every pair stands."""
-        means = self._differences() if self.seen else np.full(len(self.pairs), np.nan)
+        means = self._gamblers.means() if self.seen else np.full(len(self.pairs), np.nan)
         found = []
-        for k, (first, second) in enumerate(self.pairs):
-            verdict, at = self._decided[k] or (UNDECIDED, None)
+        for (first, second), decided, mean, ends in zip(
+            self.pairs, self._decided, means, self._gamblers.intervals(), strict=True
+        ):
+            verdict, at = decided or (UNDECIDED, None)
             pair = SequentialPair(
                 first=first,
                 second=second,
                 verdict=verdict,
                 decided_at=at,
-                difference=float(means[k]),
-                interval=self._interval(self._low_out[k], self._high_out[k], float(means[k])),
+                difference=float(mean),
+                interval=(float(ends[0]), float(ends[1])),
             )
             found.append(pair)
         return tuple(found)
-
-    def _interval(self, low_out: NDArray[np.bool_], high_out: NDArray[np.bool_], mean: float) -> tuple[float, float]:
-        """Returns the ends: whoever is ruled out as "at most m" takes everyone below along, and the other way round."""
-        if self.seen == self._images:
-            return mean, mean
-        low = self._grid[low_out].max(initial=-self._bound)
-        high = self._grid[high_out].min(initial=self._bound)
-        return float(low), float(high)
