@@ -12,15 +12,8 @@ if TYPE_CHECKING:
     from c2i_fast.reliability.agreement import Agreement
     from c2i_fast.results.trust import Trust
 
-COLUMNS = [
-    "metric",
-    "read-out",
-    "α over images [95 %]",
-    "without controls",
-    "split-half τ",
-    "told apart",
-    "closest pair",
-]
+OWN = "without controls"
+COLUMNS = ("metric", "read-out", "α over images [95 %]", OWN, "split-half τ", "told apart", "closest pair")
 
 
 def show_trust(cells: Mapping[Cell, Mapping[str, float]]) -> None:
@@ -30,12 +23,15 @@ def show_trust(cells: Mapping[Cell, Mapping[str, float]]) -> None:
     if max(map(len, cells.values())) < 2:
         print("one image: no statement over images can be made; score more")
         return
-    from c2i_fast.results.trust import trust, verdict
+    from c2i_fast.results.trust import FEWEST_METHODS, trust, verdict
 
     entries = trust(cells)
     controls = any(entry.without_controls for entry in entries)
     rows = [_row(entry, controls) for entry in entries]
-    columns = [name for name in COLUMNS if controls or name != "without controls"]
+    columns = [name for name in COLUMNS if controls or name != OWN]
+    own = next((entry.without_controls.methods for entry in entries if entry.without_controls), 0)
+    if 0 < own < FEWEST_METHODS:
+        columns[columns.index(OWN)] = f"{OWN} ({own} methods: no verdict)"
     floor = any(FLOOR in entry.better for entry in entries)
     verdicts = list(dict.fromkeys(verdict(entry.agreement) for entry in entries))
     said = verdicts[0] if len(verdicts) == 1 and verdicts[0].startswith("no verdict") else None

@@ -60,6 +60,12 @@ def test_the_block_is_a_line_for_each_metric_and_read_out(net, npz, maps, tmp_pa
     assert "passes run for" in block[5]
 
 
+def test_two_methods_beside_the_controls_have_an_alpha_and_no_verdict_without_them(net, npz, maps, tmp_path):
+    given = ("--images", npz, "--maps", maps, "--maps", f"again={maps}", "--controls")
+    answer = done("score", net, *given, "--out", tmp_path / "run")
+    assert "without controls (2 methods: no verdict)" in answer.out
+
+
 def test_under_four_methods_alpha_stands_without_a_verdict(net, npz, maps, tmp_path):
     given = ("--images", npz, "--maps", maps, "--maps", f"again={maps}")
     answer = done("score", net, *given, "--out", tmp_path / "run")
