@@ -22,7 +22,7 @@ import common
 from c2i_fast.bench.environment import cpu_model
 
 HERE = Path(__file__).resolve().parent
-BENCHMARKS = ("ranking", "efficiency", "memory", "peers")
+BENCHMARKS = ("ranking", "sequential", "efficiency", "memory", "peers")
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from c2i_fast.data.source import ImageSource
     from c2i_fast.engines.select import EngineChoice
     from c2i_fast.models.classifier import Classifier
+    from c2i_fast.results.trust import Trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,12 @@ class Scores:
     def summary(self) -> list[SummaryRow]:
         """Returns means with 95 % intervals, and lifts over `smooth-random` where that was given."""
         return summarise(values_by_cell(score_rows(self.rows)))
+
+    def trust(self) -> list[Trust]:
+        """Returns, for every metric and read-out of two or more methods, how far to trust its ranking of them."""
+        from c2i_fast.results.trust import trust
+
+        return trust(values_by_cell(score_rows(self.rows)))
 
     def mean(self, metric: str, method: str = "map", readout: str = "raw") -> float:
         """Returns the mean of one metric over images; an `InputError` where it was not scored."""

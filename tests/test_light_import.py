@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.things import ROOT, colour_net, done, pictures, write_maps
 
-COMMANDS = ("demo", "calibrate", "export", "explain", "score", "rescore", "bench", "list")
+COMMANDS = ("demo", "calibrate", "export", "explain", "score", "rescore", "plan", "bench", "list")
 HEAVY = ("scipy", "sklearn", "onnx", "onnx_ir", "pyarrow", "PIL", "torch", "onnxruntime", "openvino", "matplotlib")
 ENGINES = ("torch", "onnxruntime", "openvino", "pyarrow", "sklearn")
 OPTIONAL = (

@@ -519,3 +519,17 @@ def test_nothing_is_written_to_the_working_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run()
     assert list(Path(tmp_path).iterdir()) == []
+
+
+def test_two_methods_or_more_say_how_far_to_trust_their_ranking():
+    from c2i_fast.results.summary import score_rows, values_by_cell
+    from c2i_fast.results.trust import trust
+
+    scores = run(maps={"one": MAPS, "two": MAPS[::-1].copy(), "three": -MAPS})
+    found = scores.trust()
+    assert [(entry.metric, entry.readout) for entry in found] == [
+        (metric, "raw") for metric in ("deletion", "insertion", "gap")
+    ]
+    assert found == trust(values_by_cell(score_rows(scores.rows)))
+    assert [len(entry.pairs) for entry in found] == [3, 3, 3]
+    assert run().trust() == []

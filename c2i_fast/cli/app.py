@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from c2i_fast import __version__
-from c2i_fast.cli import bench, calibrate, compare, demo, explain, export, rescore, score
+from c2i_fast.cli import bench, calibrate, compare, demo, explain, export, plan, rescore, score
 from c2i_fast.cli import list as list_
 from c2i_fast.errors import C2IError, UsageError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (demo, calibrate, export, explain, score, rescore, compare, bench, list_):
+for command in (demo, calibrate, export, explain, score, rescore, compare, plan, bench, list_):
     command.register(app)
 
 

@@ -9,6 +9,7 @@ import typer
 
 from c2i_fast.cli.options import Force, TalkOptions, flattened
 from c2i_fast.cli.render import interval, show_json, show_table
+from c2i_fast.cli.trust_table import show_trust
 
 
 def register(app: typer.Typer) -> None:
@@ -32,14 +33,19 @@ def rescore(
     from c2i_fast.calibration.file import load_calibrator
     from c2i_fast.results.rescore import rescore as rescore_run
     from c2i_fast.results.run import RunDirectory
+    from c2i_fast.results.summary import summarise
+    from c2i_fast.results.trust import reliability
 
     directory = RunDirectory(run)
     activation = directory.whole_manifest()["activation"]
     fitted = load_calibrator(calibrator, classes=directory.classes(), activation=activation)
-    prefix, rows = rescore_run(directory, fitted, readouts=tuple(readout or ()), force=force)
+    prefix, cells = rescore_run(directory, fitted, readouts=tuple(readout or ()), force=force)
+    rows = summarise(cells)
     if talk.json:
-        show_json({"run": str(run), "prefix": prefix, "scores": [row.to_dict() for row in rows]})
+        scores = [row.to_dict() for row in rows]
+        show_json({"run": str(run), "prefix": prefix, "scores": scores, "reliability": reliability(cells)})
         return
     lines = [[r.method, r.metric, r.readout, interval(r.score.mean, r.score.ci95)] for r in rows]
     show_table("rescored, no passes", ["method", "metric", "read-out", "mean [95 %]"], lines)
+    show_trust(cells)
     print(f"wrote {run / 'scores' / prefix}-*.parquet")

@@ -77,6 +77,32 @@ class ScoringOptions:
         int | None, typer.Option(min=2, help="In low precision: images also scored in fp32 (64).")
     ] = None
 
+    until_separated: Annotated[
+        float | None,
+        typer.Option(
+            metavar="CONFIDENCE",
+            help="Images in random order until every pair of methods is separated or equivalent; e.g. 0.95.",
+        ),
+    ] = None
+    equivalence_margin: Annotated[
+        float | None,
+        typer.Option(metavar="MARGIN", help="With --until-separated: smaller differences are equivalence (0.01)."),
+    ] = None
+    estimand: Annotated[
+        str | None,
+        typer.Option(
+            metavar="set|population",
+            help="With --until-separated: means over these images (set, default) or over what they were drawn from.",
+        ),
+    ] = None
+    decide_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC[:READOUT]",
+            help="With --until-separated: what must be decided (repeatable); default the first metric and read-out.",
+        ),
+    ] = None
+
     def settings(self, engine: EngineOptions) -> RunSettings:
         """Returns what was given of a run's settings."""
         from c2i_fast.results.settings import RunSettings
@@ -97,6 +123,10 @@ class ScoringOptions:
             limit=self.limit,
             seed=self.seed,
             fp32_images=self.fp32_images,
+            until_separated=self.until_separated,
+            equivalence_margin=self.equivalence_margin,
+            estimand=self.estimand,
+            decide_on=tuple(self.decide_on) if self.decide_on else None,
         )
 
 
@@ -144,6 +174,10 @@ def score(
     followed = (settings.overrides or {}).get("target", "top1")
     if scored.target == "top1" and followed != "top1":
         raise UsageError(f"--resume goes on with --target {followed}, not top1; leave the option out")
+    if settings.until_separated and settings.estimand != "population" and on_error == "skip":
+        raise UsageError(
+            "--until-separated over a set needs every image of it; give --estimand population, or mend them"
+        )
     classifier = model.load(say, settings.seed or 0)
     source = open_source(images, classifier, say, settings.limit)
     scoring = prepare(request, settings, classifier, source, on_error)  # type: ignore[arg-type]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from c2i_fast.cli.render import interval, show_table
+from c2i_fast.cli.stopping_table import show_stopping
+from c2i_fast.cli.trust_table import show_trust
 from c2i_fast.results.summary import FLOOR, SummaryRow
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ def show_scores(outcome: Outcome) -> None:
     show_table(title, columns, [_row(row, several, corrected, lifted) for row in rows], left=3 + several)
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
+    show_trust(outcome.low)
+    if outcome.stopping:
+        show_stopping(outcome.stopping.to_dict())
     t = outcome.totals
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,9 +54,13 @@ class ArraySource(ImageSource):
 
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields what turns record `start`, `start + 1`, … into pixels; reading stays in order, in one place."""
+        return self.picks(range(start, len(self)))
+
+    def picks(self, places: Iterable[int]) -> Iterator[Callable[[], Floats]]:
+        """Yields what turns these records into pixels; going back in a compressed file inflates it from its start."""
         with Records(self._path, "images") as images:
-            for number in range(start, len(self)):
-                record = images.read(number)
+            for place in places:
+                record = images.read(place)
                 yield partial(self._picture, record) if self._pictures else partial(_as_stored, record)
 
     def _picture(self, record: NDArray[Any]) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,10 +37,14 @@ class FileSource(ImageSource):
 
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields what decodes file `start`, `start + 1`, …."""
+        return self.picks(range(start, len(self)))
+
+    def picks(self, places: Iterable[int]) -> Iterator[Callable[[], Floats]]:
+        """Yields what decodes these files."""
         from c2i_fast.data.pictures import decode  # here, so that looking at a source needs no Pillow
 
-        for name in self.ids[start:]:
-            yield partial(decode, self._root / name, self._preprocessing, self._channels)
+        for place in places:
+            yield partial(decode, self._root / self.ids[place], self._preprocessing, self._channels)
 
 
 def check_pictures(preprocessing: Preprocessing, channels: int, where: object) -> None:

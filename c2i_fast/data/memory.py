@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,11 @@ class MemoryImages(ImageSource):
 
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields what returns one image's pixels when called."""
-        for image in self._array[start:]:
-            yield lambda image=image: _pixels(image)  # type: ignore[misc]
+        return self.picks(range(start, len(self)))
+
+    def picks(self, places: Iterable[int]) -> Iterator[Callable[[], Floats]]:
+        """Yields what returns these images' pixels."""
+        return (partial(_pixels, self._array[place]) for place in places)
 
 
 def _label_tuples(labels: Any, names: Sequence[str], classes: int | None) -> list[tuple[int, ...]]:

@@ -80,6 +80,10 @@ class ImageSource(ABC):
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields, from image `start` on, what returns its pixels when called (in a thread); a fault is `InputError`."""
 
+    def picks(self, places: Iterable[int]) -> Iterator[Callable[[], Floats]]:
+        """Yields what returns the pixels of these images, in this order; sources that can seek do better."""
+        return (next(self.loads(place)) for place in places)
+
     def stream(
         self, start: int = 0, *, workers: int = 2, on_error: Literal["stop", "skip"] = "stop"
     ) -> Iterator[Image | Skipped]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.perturb.order import pixel_order
+from c2i_fast.reliability.stability import kendall_tau
 from c2i_fast.types import Doubles
 
 RESAMPLES = 1000
@@ -74,19 +75,6 @@ def top_precision(maps: NDArray[Any], masks: NDArray[np.bool_]) -> Doubles:
         highest = pixel_order(saliency)[: mask.sum()]
         shares.append(mask.ravel()[highest].mean())
     return np.array(shares)
-
-
-def kendall_tau(first: NDArray[Any], second: NDArray[Any]) -> Doubles:
-    """Returns τ_a = mean over pairs i < j of sign(x_i − x_j)·sign(y_i − y_j), over the last axis.
-
-    Example:
-        >>> float(kendall_tau(np.array([1, 2, 3]), np.array([1, 3, 2])).round(3))
-        0.333
-    """
-    i, j = np.triu_indices(first.shape[-1], 1)
-    signs = [np.sign(values[..., i] - values[..., j]) for values in (first, second)]
-    tau: Doubles = (signs[0] * signs[1]).mean(axis=-1)
-    return tau
 
 
 def agreement(scores: Doubles, truth: Doubles, *, seed: int) -> Agreement:

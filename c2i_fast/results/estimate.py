@@ -53,8 +53,7 @@ class SubsetSource(ImageSource):
 
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields what returns the pixels of chosen image `start`, `start + 1`, …."""
-        wanted = set(self._places[start:])
-        return (load for place, load in enumerate(self._source.loads(0)) if place in wanted)
+        return self._source.picks(self._places[start:])
 
 
 def calibration_images(source: ImageSource, count: int, seed: int) -> Iterator[Floats]:

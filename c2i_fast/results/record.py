@@ -16,6 +16,8 @@ from c2i_fast.metrics.measures import Measure, protocols_of
 from c2i_fast.protocols import Protocol
 from c2i_fast.results.keep import logits_table, requests_table
 from c2i_fast.results.run import MAIN, PartInfo, RunDirectory
+from c2i_fast.results.stopping import Stopping
+from c2i_fast.results.summary import COLUMNS, score_rows, table_rows
 from c2i_fast.score import ScoredPart, ScoreTask, score_stream
 from c2i_fast.types import MaskedPasses
 
@@ -54,13 +56,17 @@ def record(
     workers: int = 2,
     on_error: Literal["stop", "skip"] = "stop",
     on_part: Callable[[PartInfo], None] = lambda info: None,
+    stopping: Stopping | None = None,
 ) -> Totals:
     """Scores what the run does not hold yet, part after part, and returns the totals of the whole run.
 
     A part is written when all its images are scored; whatever kills the process, the next call goes on after the last
-    part and ends with the same rows, bit for bit.
+    part and ends with the same rows, bit for bit. `stopping` is shown every image, those of earlier sessions first, and
+    ends the run after the part in which all is decided.
     """
     infos = run.infos(prefix)
+    if stopping and infos and stopping.update(table_rows(run.read(prefix, COLUMNS))):
+        return Totals.of(infos)
     start = infos[-1].next if infos else 0
     clock = time.perf_counter()
     stream = images.stream(start, workers=workers, on_error=on_error)
@@ -76,6 +82,8 @@ def record(
             infos.append(info)
             clock = now
             on_part(info)
+            if stopping and stopping.update(score_rows(scores)):
+                break
     return Totals.of(infos)
 
 

@@ -11,15 +11,15 @@ from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_measures
 from c2i_fast.results.run import MAIN, RunDirectory
-from c2i_fast.results.summary import SummaryRow, summarise, table_rows, values_by_cell
+from c2i_fast.results.summary import COLUMNS, Cell, table_rows, values_by_cell
 from c2i_fast.score import ScoreTask, image_scores
 from c2i_fast.types import Calibrator, Preprocessing, Score
 
 
 def rescore(
     run: RunDirectory, calibrator: Calibrator, *, readouts: tuple[str, ...] = (), force: bool = False
-) -> tuple[str, list[SummaryRow]]:
-    """Writes `scores/rescore-<hash>-part-*.parquet` and returns that prefix and the summary.
+) -> tuple[str, dict[Cell, dict[str, float]]]:
+    """Writes `scores/rescore-<hash>-part-*.parquet` and returns that prefix and the values by cell.
 
     Args:
         run: scored with `--keep-logits`.
@@ -34,7 +34,7 @@ def rescore(
 
     manifest, infos = run.whole_manifest(), run.infos()
     done = infos[-1].next if infos else 0
-    if done < manifest["images"]:
+    if done < manifest["images"] and not manifest.get("stopped"):
         raise InputError(
             f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
         )
@@ -56,7 +56,7 @@ def rescore(
         for part in run.parts(prefix):  # half a rescoring would pass for a whole one
             part.unlink()
         raise
-    return prefix, summarise(values_by_cell(table_rows(run.read(prefix))))
+    return prefix, values_by_cell(table_rows(run.read(prefix, COLUMNS)))
 
 
 def _part_scores(run: RunDirectory, part: Path, number: int, task: ScoreTask) -> Iterator[Score]:

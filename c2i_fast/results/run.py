@@ -1,4 +1,6 @@
-"""The run directory: `run.json`, then parts of whole images in input order, each atomic, so that a kill loses one part.
+"""The run directory: `run.json`, then parts of whole images, each atomic, so that a kill loses one part.
+
+Images come in input order, with `--until-separated` in the random order of the seed.
 
 run.json                      settings and provenance, written before the first part
 scores/part-00000.parquet     one row for each image × method × metric × read-out

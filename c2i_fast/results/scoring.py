@@ -37,8 +37,10 @@ from c2i_fast.results.estimate import (
 from c2i_fast.results.files import claim_output, is_empty_folder
 from c2i_fast.results.record import Totals, measure_entries, record
 from c2i_fast.results.run import PartInfo, RunDirectory
-from c2i_fast.results.settings import RunSettings, check_hashes, model_hash
+from c2i_fast.results.settings import RunSettings, check_hashes, model_hash, option
+from c2i_fast.results.stopping import ShuffledSource, Stopping, StoppingRule, stopping_rule
 from c2i_fast.results.summary import COLUMNS, Cell, SummaryRow, summarise, table_rows, values_by_cell
+from c2i_fast.results.trust import reliability
 from c2i_fast.score import PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask
 from c2i_fast.types import EngineConfig
 
@@ -100,6 +102,7 @@ class Outcome:
     low: Mapping[Cell, Mapping[str, float]]
     full: Mapping[Cell, Mapping[str, float]]
     estimate: Totals | None
+    stopping: Stopping | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -107,6 +110,7 @@ class Outcome:
         content: dict[str, Any] = {
             "run": str(self.run.path),
             "scores": [row.to_dict() for row in self.rows],
+            "reliability": reliability(self.low),
             "images": t.images,
             "skipped": [list(pair) for pair in self.skipped],
             "passes": {"requested": t.requested, "shared": t.requested - t.run, "run": t.run},
@@ -120,6 +124,8 @@ class Outcome:
                 "reason": self.engine.reason,
             },
         }
+        if self.stopping:
+            content["stopped"] = self.stopping.to_dict()
         if self.estimate:
             e = self.estimate
             drift = worst_drift(self.low, self.full)
@@ -146,6 +152,7 @@ class Scoring:
     task: ScoreTask
     engine: EngineChoice
     hashes: Mapping[str, Any]
+    rule: StoppingRule | None = None
 
     def run(
         self,
@@ -169,14 +176,20 @@ class Scoring:
             "on_part": lambda info: advance(_images(info), 0),
         }
         keep = bool(self.settings.keep_logits)
+        source, stopping = self.source, None
+        if self.rule:
+            source = ShuffledSource(self.source, self.settings.seed or 0)
+            stopping = Stopping(self.rule, self.methods, len(source))
         try:
-            totals = record(run, self.source, self.maps, passes, self.task, keep_logits=keep, **common)
+            totals = record(run, source, self.maps, passes, self.task, keep_logits=keep, stopping=stopping, **common)
             if not totals.images:
                 raise InputError(f"none of the {len(self.source)} images could be read: {run.infos()[0].skipped[0][1]}")
         except C2IError:
             if not any(info.images for info in run.infos()):  # it has come to nothing
                 run.withdraw()
             raise
+        if stopping and stopping.done:
+            run.update(stopped=stopping.to_dict())
         estimate = self._score_subset(run, common) if self._estimates else None
         low = values_by_cell(table_rows(run.read(columns=COLUMNS)))
         full = values_by_cell(table_rows(run.read(FP32, COLUMNS))) if estimate else {}
@@ -190,7 +203,13 @@ class Scoring:
             low=low,
             full=full,
             estimate=estimate,
+            stopping=stopping,
         )
+
+    @property
+    def methods(self) -> list[str]:
+        """Names, in the order of the rows."""
+        return [*self.maps, *(control.name for control in self.task.controls)]
 
     @property
     def _estimates(self) -> bool:
@@ -258,9 +277,9 @@ def prepare(
     measures = make_measures(settings.metrics or (), settings.presets or (), settings.overrides or {})
     contract = classifier.contract
     engine = _engine(settings, classifier)
-    rule = measures[0].protocol.target
-    check_targets(rule, source, contract.classes, activation=contract.activation, on_error=on_error)
-    if rule == "label":
+    followed = measures[0].protocol.target
+    check_targets(followed, source, contract.classes, activation=contract.activation, on_error=on_error)
+    if followed == "label":
         source = LabelledImages(source)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
@@ -280,10 +299,11 @@ def prepare(
         passes_per_part=settings.passes_per_part
         or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
     )
+    rule = _stopping_rule(settings, task)
     hashes = _hashes(classifier, source, maps, task)
     if request.continues:
         check_hashes(RunDirectory(request.out).manifest["hashes"], hashes)
-    return Scoring(
+    scoring = Scoring(
         request=request,
         settings=settings,
         classifier=classifier,
@@ -292,6 +312,34 @@ def prepare(
         task=task,
         engine=engine,
         hashes=hashes,
+        rule=rule,
+    )
+    if rule:  # refused now, if at all
+        Stopping(rule, scoring.methods, len(source))
+    return scoring
+
+
+def _stopping_rule(settings: RunSettings, task: ScoreTask) -> StoppingRule | None:
+    """Returns the rule of `--until-separated`; what only makes sense beside it is refused without it."""
+    if settings.until_separated is None:
+        for name in ("equivalence_margin", "estimand", "decide_on"):
+            if getattr(settings, name) is not None:
+                raise UsageError(f"{option(name)} goes with --until-separated CONFIDENCE; give that, or leave it out")
+        return None
+    if settings.precision not in (None, "fp32"):
+        raise UsageError(
+            f"--until-separated decides on fp32 scores, not on estimates in {settings.precision}; leave one out"
+        )
+    names = tuple(dict.fromkeys(measure.metric.name for measure in task.measures))
+    if len(names) < len(task.measures):
+        raise UsageError("--until-separated decides on one protocol of each metric; give one --preset")
+    return stopping_rule(
+        settings.until_separated,
+        settings.equivalence_margin,
+        settings.estimand,
+        settings.decide_on,
+        metrics=names,
+        readouts=task.readouts,
     )
 
 

@@ -35,6 +35,10 @@ class RunSettings:
     limit: int | None = None
     seed: int | None = None
     fp32_images: int | None = None
+    until_separated: float | None = None
+    equivalence_margin: float | None = None
+    estimand: str | None = None
+    decide_on: tuple[str, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""
@@ -52,7 +56,9 @@ class RunSettings:
                     f"run.json has the setting {name} = {content[name]!r}; the run is damaged, score it afresh"
                 )
         tuples = {
-            name: tuple(content[name]) for name in ("metrics", "presets", "readouts") if content.get(name) is not None
+            name: tuple(content[name])
+            for name in ("metrics", "presets", "readouts", "decide_on")
+            if content.get(name) is not None
         }
         return cls(**{**content, **tuples})
 

@@ -129,3 +129,14 @@ def test_gpu_without_one_says_so_in_one_line():
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_sequential():
+    content, table = run("sequential", "--quick")
+    assert {(row["spread"], row["estimand"]) for row in content["rows"]} == {
+        (spread, estimand) for spread in (0.02, 0.05, 0.15) for estimand in ("set", "population")
+    }
+    assert all(row["upper_limit"] >= row["wrong"] / row["reshuffles"] for row in content["rows"])
+    assert content["ms_per_image"] > 0
+    assert "t-tests wrong" in table

@@ -145,3 +145,34 @@ def test_wrong_arguments_are_refused_before_anything_is_read():
     with pytest.raises(ValueError, match="start"):
         source.stream(-1)
     assert source.begun == 0
+
+
+def test_picking_yields_the_images_of_these_places_in_this_order():
+    source = Fake(6)
+    assert [load().item() for load in source.picks([4, 0, 5, 0])] == [4, 0, 5, 0]
+    assert source.begun == 4, "nothing else is loaded"
+
+
+@pytest.mark.parametrize("kind", ["stored", "compressed", "folder", "memory"])
+def test_every_source_picks_what_it_streams(kind, picture, tmp_path):
+    from c2i_fast.data.images import open_images
+    from c2i_fast.data.memory import MemoryImages
+    from c2i_fast.types import Preprocessing
+
+    values = np.random.default_rng(0).integers(0, 256, (7, 5, 6, 3), np.uint8)
+    path = tmp_path / "images.npz"
+    if kind == "folder":
+        path = tmp_path / "folder"
+        for number in range(7):
+            picture(path / f"{number}.png", seed=number)
+    elif kind != "memory":
+        (np.savez if kind == "stored" else np.savez_compressed)(path, images=values)
+    source = (
+        MemoryImages(values)
+        if kind == "memory"
+        else open_images(str(path), preprocessing=Preprocessing(), channels=3, classes=2, class_names=None, limit=None)
+    )
+    places = [6, 2, 0, 5, 5]
+    streamed = [image.pixels for image in source.stream()]
+    for place, load in zip(places, source.picks(places), strict=True):
+        np.testing.assert_array_equal(load(), streamed[place])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from c2i_fast.demo.truth import Agreement, agreement, kendall_tau, mass_accuracy, top_precision
+from c2i_fast.demo.truth import Agreement, agreement, mass_accuracy, top_precision
+from c2i_fast.reliability.stability import kendall_tau
 
 MASK = np.zeros((1, 4, 5), bool)
 MASK[0, 1:3, 1:4] = True  # 6 of 20

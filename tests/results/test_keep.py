@@ -57,11 +57,11 @@ def test_kept_logits_are_float32_one_row_a_pass_with_its_perturbed_fraction(run)
 @pytest.mark.parametrize("temperature", [0.4, 3.0])
 def test_rescoring_gives_the_scores_of_a_run_with_that_calibrator(run, tmp_path, temperature):
     calibrator = Temperature.from_parameters({"temperature": temperature})
-    prefix, rows = rescore(run, calibrator)
+    prefix, cells = rescore(run, calibrator)
     assert prefix == f"rescore-{calibrator_hash(calibrator)}-part"
     run_case(tmp_path / "other", task=make_task(calibrator=calibrator))
     assert run.read(prefix).equals(RunDirectory(tmp_path / "other").read())
-    assert {row.readout for row in rows} == {"raw", "calibrated"}
+    assert {readout for *_, readout in cells} == {"raw", "calibrated"}
     assert [(i.first, i.next, i.run) for i in run.infos(prefix)] == [(0, 3, 0), (3, 6, 0), (6, 9, 0)]
 
 
@@ -73,10 +73,10 @@ def test_rescoring_leaves_the_run_as_it_was(run):
 
 def test_rescoring_twice_needs_force(run):
     calibrator = Temperature.from_parameters({"temperature": 2.0})
-    _, rows = rescore(run, calibrator)
+    _, cells = rescore(run, calibrator)
     with pytest.raises(InputError, match="was rescored with this calibrator already; give --force"):
         rescore(run, calibrator)
-    assert rescore(run, calibrator, force=True)[1] == rows
+    assert rescore(run, calibrator, force=True)[1] == cells
     rescore(run, Temperature.from_parameters({"temperature": 2.5}))
 
 

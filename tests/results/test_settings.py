@@ -26,6 +26,10 @@ STORED = RunSettings(
     limit=None,
     seed=0,
     fp32_images=64,
+    until_separated=0.95,
+    equivalence_margin=0.01,
+    estimand="set",
+    decide_on=("gap:raw",),
 )
 OTHER = {
     "metrics": ("insertion",),
@@ -43,6 +47,10 @@ OTHER = {
     "limit": 5,
     "seed": 1,
     "fp32_images": 8,
+    "until_separated": 0.9,
+    "equivalence_margin": 0.02,
+    "estimand": "population",
+    "decide_on": ("gap",),
 }
 
 
