@@ -83,7 +83,9 @@ def _record(net: Net, methods: list[str], folder: Path, options: argparse.Namesp
         masks = ("--masks", str(options.masks)) if method == "rise" else ()
         torch = method in NEEDS_TORCH
         model = (net.module, "--weights", net.weights, "--size", "32") if torch else (case.model,)
-        _command("explain", *model, "--recipe", case.recipe, *limit, "--method", method, *masks, "--out", folder / method)
+        _command(
+            "explain", *model, "--recipe", case.recipe, *limit, "--method", method, *masks, "--out", folder / method
+        )
     _command(
         "score",
         case.model,

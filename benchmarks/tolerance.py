@@ -1,8 +1,8 @@
-"""Fewer passes, honestly: what `--tolerance` promises, replayed on recorded curves.
+"""Fewer passes, honestly: what a tolerance promises, replayed on recorded curves.
 
-Reads the files of `record_curves.py`. The last images of each file tune (the law from tolerance to spacing, one phase
-against two), the others test. A replay draws N images with replacement, each draw with residual points of its own; the
-truth is the mean of the full curves drawn. Cells are network × method × curve × read-out.
+Reads the files of `record_curves.py`. The first 200 images of each file test, those after them tune (the law from
+tolerance to spacing, one phase against two). A replay draws N images with replacement, each draw with residual points
+of its own; the truth is the mean of the full curves drawn. Cells are network × method × curve × read-out.
 
     python benchmarks/record_curves.py --out curves/ && python benchmarks/tolerance.py --curves curves/
     python benchmarks/tolerance.py --curves curves/ --fit        the law, from the tuning images
@@ -27,7 +27,7 @@ from c2i_fast.types import Doubles
 
 SIZES = (1, 2, 5, 10, 30, 100, 300, 1000)
 STARTS = 64  # draws made of each curve, one in each 64th of the range of starts
-TUNING_SHARE = 1 / 3
+TEST_IMAGES = 200
 SPACINGS = (0.0075, 0.01, 0.015, 0.02, 0.03, 0.045)
 Z95 = 1.96
 
@@ -77,8 +77,8 @@ def main() -> None:
     options.threads = 1
     files = [p for p in sorted(options.curves.glob("*.npz")) if not options.net or p.stem in options.net]
     if options.fit:
-        tuning = [_read(path, tuning=True) for path in files]
-        common.emit("tolerance", _plain(options), {"fit": _fit(tuning), "phases": _phases(tuning)})
+        tuning = [data for data in (_read(path, tuning=True) for path in files) if data.curves.shape[3]]
+        common.emit("tolerance", _plain(options), {"fit": _fit(tuning, options.per_image), "phases": _phases(tuning)})
         return
     test = [_read(path, tuning=False) for path in files]
     replays = 50 if options.quick else options.replays
@@ -95,8 +95,7 @@ def _plain(options: argparse.Namespace) -> argparse.Namespace:
 def _read(path: Path, *, tuning: bool) -> Recorded:
     with np.load(path) as data:
         curves = data["curves"]
-        first = curves.shape[3] - round(curves.shape[3] * TUNING_SHARE)
-        curves = curves[:, :, :, first:] if tuning else curves[:, :, :, :first]
+        curves = curves[:, :, :, TEST_IMAGES:] if tuning else curves[:, :, :, :TEST_IMAGES]
         names = {name: data[name].tolist() for name in ("methods", "readouts", "metrics")}
         return Recorded(net=path.stem, curves=curves, x=np.asarray(data["fractions"]), **names)
 
@@ -150,11 +149,11 @@ def _rms_and_points(data: list[Recorded], plan: SampledDesign, *, blind: bool = 
 # ------------------------------------------------------------------------------------------------ tuning
 
 
-def _fit(data: list[Recorded]) -> dict[str, Any]:
+def _fit(data: list[Recorded], per_image: bool) -> dict[str, Any]:
     """Returns spacing = scale · tolerance^power from the worst cell's error at several spacings."""
     rows = []
     for spacing in SPACINGS:
-        errors, points = _rms_and_points(data, replace(design(data[0].x, 0.001), spacing=spacing))
+        errors, points = _rms_and_points(data, replace(design(data[0].x, 0.001, per_image=per_image), spacing=spacing))
         tolerance = Z95 * errors.max() / np.sqrt(IMAGES)
         rows.append({"spacing": spacing, "tolerance": tolerance, "points": points.mean(), "worst_rms": errors.max()})
         common.say(f"spacing {spacing}: worst error {errors.max():.4f}, {points.mean():.1f} points")
@@ -173,8 +172,8 @@ def _phases(data: list[Recorded]) -> list[dict[str, Any]]:
     blind = replace(plan, spacing=2 * expected / (points.mean() - len(plan.coarse)))
     for name, found in (("two", (errors, points)), ("one", _rms_and_points(data, blind, blind=True))):
         errors, points = found
-        rows.append({"phases": name, "points": points.mean(), "most_points": points.max()})
-        rows[-1] |= {"worst_rms": errors.max(), "median_rms": float(np.median(errors))}
+        rows.append({"phases": name, "points": float(points.mean()), "most_points": float(points.max())})
+        rows[-1] |= {"worst_rms": float(errors.max()), "median_rms": float(np.median(errors))}
         rows[-1] |= {"pooled_rms": float(np.sqrt((errors**2).mean()))}
         common.say(str(rows[-1]))
     return rows
@@ -276,10 +275,9 @@ def _show(summary: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     ]
     total = summary["total"]
     common.show(f"tolerance {summary['tolerance']}", columns, lines)
-    common.say(
-        f"{summary['points']:.1f} points ({summary['share']:.3f}), worst cell within {summary['within']}, worst coverage "
-        f"{min(summary['coverage'].values())}, honest total {total['worst'][0]:.1f} worst, {total['median']:.1f} median"
-    )
+    common.say(f"{summary['points']:.1f} points ({summary['share']:.3f}), at most {summary['most_points']:.1f}")
+    common.say(f"worst: within {summary['within']}, coverage {min(summary['coverage'].values())}")
+    common.say(f"honest total: worst {total['worst'][0]:.1f}, median {total['median']:.1f}, best {total['best']:.1f}")
 
 
 if __name__ == "__main__":
