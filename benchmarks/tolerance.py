@@ -71,18 +71,17 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, action="append", help="repeatable; default 0.001, 0.002 and 0.005")
     parser.add_argument("--replays", type=int, default=2000, help="%(default)s")
     parser.add_argument("--fit", action="store_true", help="fit the law on the tuning images instead")
-    parser.add_argument("--per-image", action="store_true", help="independent samples instead of opposed ones")
     parser.add_argument("--quick", action="store_true", help="a smoke run: the numbers mean nothing")
     options = parser.parse_args()
     options.threads = 1
     files = [p for p in sorted(options.curves.glob("*.npz")) if not options.net or p.stem in options.net]
     if options.fit:
         tuning = [data for data in (_read(path, tuning=True) for path in files) if data.curves.shape[3]]
-        common.emit("tolerance", _plain(options), {"fit": _fit(tuning, options.per_image), "phases": _phases(tuning)})
+        common.emit("tolerance", _plain(options), {"fit": _fit(tuning), "phases": _phases(tuning)})
         return
     test = [_read(path, tuning=False) for path in files]
     replays = 50 if options.quick else options.replays
-    found = [_at(test, tolerance, replays, options) for tolerance in options.tolerance or (0.001, 0.002, 0.005)]
+    found = [_at(test, tolerance, replays) for tolerance in options.tolerance or (0.001, 0.002, 0.005)]
     content = {"includes": __doc__, "tolerances": found, "grid29": _grid(test), "bisection": _bisection(test)}
     common.emit("tolerance", _plain(options), content)
 
@@ -128,9 +127,8 @@ def _family(curves: Doubles, plan: SampledDesign, *, seed: tuple[int, ...], blin
         values = curves[:, i]
         coarse = np.full(len(plan.coarse), 0.5) if blind else values[0, plan.coarse]
         starts = (random.permutation(STARTS) + random.random(STARTS)) / STARTS
-        others = (random.permutation(STARTS) + random.random(STARTS)) / STARTS
-        for t, (first, other) in enumerate(zip(starts, others, strict=True)):
-            sample = sample_at(plan, coarse, first, other if plan.independent else (first + 0.5) % 1)
+        for t, start in enumerate(starts):
+            sample = sample_at(plan, coarse, start)
             found[:, :, i, t] = sample.coefficients @ values[:, sample.points].T
             passes[i, t] = len(sample.points)
     return curves @ plan.weights, found[0], found[1], passes
@@ -149,11 +147,11 @@ def _rms_and_points(data: list[Recorded], plan: SampledDesign, *, blind: bool = 
 # ------------------------------------------------------------------------------------------------ tuning
 
 
-def _fit(data: list[Recorded], per_image: bool) -> dict[str, Any]:
+def _fit(data: list[Recorded]) -> dict[str, Any]:
     """Returns spacing = scale · tolerance^power from the worst cell's error at several spacings."""
     rows = []
     for spacing in SPACINGS:
-        errors, points = _rms_and_points(data, replace(design(data[0].x, 0.001, per_image=per_image), spacing=spacing))
+        errors, points = _rms_and_points(data, replace(design(data[0].x, 0.001), spacing=spacing))
         tolerance = Z95 * errors.max() / np.sqrt(IMAGES)
         rows.append({"spacing": spacing, "tolerance": tolerance, "points": points.mean(), "worst_rms": errors.max()})
         common.say(f"spacing {spacing}: worst error {errors.max():.4f}, {points.mean():.1f} points")
@@ -182,9 +180,9 @@ def _phases(data: list[Recorded]) -> list[dict[str, Any]]:
 # ------------------------------------------------------------------------------------------------ testing
 
 
-def _at(test: list[Recorded], tolerance: float, replays: int, options: argparse.Namespace) -> dict[str, Any]:
+def _at(test: list[Recorded], tolerance: float, replays: int) -> dict[str, Any]:
     """Returns everything asked of one tolerance: a row a cell, the worst of each number, the honest total."""
-    plan = design(test[0].x, tolerance, per_image=options.per_image)
+    plan = design(test[0].x, tolerance)
     cells = [cell for data in test for cell in _cells(data, plan)]
     rows = [_replayed(cell, replays, tolerance) for cell in cells]
     singles = [row for row in rows if row["cell"][2] != "gap"]

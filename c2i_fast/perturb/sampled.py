@@ -7,7 +7,9 @@ is evaluated. With the trapezoid's weights w, each sample s estimates the area w
 
     A_s = Σ_k w_k c_k + Σ_{k in s} w_k (v_k − c_k) / π_k,
 
-and the value is the mean of the two. Half their difference says how far it may be off: see `reliability.numeric`.
+and the value is the mean of the two. Half their difference says how far it may be off (`reliability.numeric`). The two
+are opposed, half a turn apart, so that every stretch of two spacings holds a point of each; that makes the value more
+exact than two independent samples would be, and the difference an upper estimate of its error.
 Everything is linear in the values, so one sample serves every read-out, and differences of curves are differences of
 what is returned here.
 
@@ -33,7 +35,6 @@ FLOOR = 0.003  # of the roughness, so that flat stretches are looked at too
 # 1000 images fall within the tolerance for the roughest of the curves recorded.
 SCALE = 42.2
 POWER = 1.187
-INDEPENDENT = 0.7  # of that spacing, for two independent samples to be as exact as two opposed ones
 IMAGES = 1000
 
 
@@ -47,8 +48,6 @@ class SampledDesign:
         coarse: int32 (g,), the points every image is asked for first, ascending, with both ends.
         lines: float64 (n+1, g): lines @ coarse values = c, the straight lines between them.
         spacing: how much weight × roughness goes by for one residual point; 0 takes every point.
-        independent: two independent samples, whose difference gives an unbiased variance of each image; otherwise the
-            second is opposed to the first, which makes the value more exact and the stated variance an upper estimate.
     """
 
     x: Doubles
@@ -56,7 +55,6 @@ class SampledDesign:
     coarse: Ints
     lines: Doubles
     spacing: float
-    independent: bool = False
 
     def __post_init__(self) -> None:
         for name in ("x", "weights", "coarse", "lines"):
@@ -91,7 +89,7 @@ class SampledArea:
 
     Attributes:
         value: the mean of the two estimates, unbiased for the area over all points.
-        half_difference: half of first − second, with its sign; its square is the estimated variance of `value`.
+        half_difference: half of first − second, with its sign; its square is the stated variance of `value`.
     """
 
     value: float
@@ -114,22 +112,21 @@ def trapezoid_weights(x: NDArray[Any]) -> Doubles:
     return weights
 
 
-def spacing_for(tolerance: float, *, per_image: bool = False) -> float:
+def spacing_for(tolerance: float) -> float:
     """Returns the spacing at which 95 % of the means over 1000 images were within `tolerance` of the full protocol's.
 
     A fitted power law for the roughest curves measured; the error shrinks with the square root of the images.
     """
-    return float(SCALE * tolerance**POWER * (INDEPENDENT if per_image else 1))
+    return float(SCALE * tolerance**POWER)
 
 
-def design(x: NDArray[Any], tolerance: float, *, per_image: bool = False) -> SampledDesign:
+def design(x: NDArray[Any], tolerance: float) -> SampledDesign:
     """Returns which points of a protocol are asked for first, and how densely the others are sampled.
 
     Args:
         x: (n+1,) what the area is taken over, in the order of the share at the baseline. For a curve that starts at
             the baseline give `1 - fractions[::-1]` and read its values backwards.
         tolerance: of the mean over 1000 images, in the units of the area; 0 takes every point.
-        per_image: make the variance of every single image unbiased; it takes about a third more points.
 
     Raises:
         InputError: A negative or non-finite tolerance, or fewer than two points or falling x.
@@ -153,8 +150,7 @@ def design(x: NDArray[Any], tolerance: float, *, per_image: bool = False) -> Sam
         weights=trapezoid_weights(x),
         coarse=coarse,
         lines=lines,
-        spacing=spacing_for(tolerance, per_image=per_image),
-        independent=per_image,
+        spacing=spacing_for(tolerance),
     )
 
 
@@ -197,20 +193,19 @@ def draw(plan: SampledDesign, coarse: NDArray[Any], random: np.random.Generator)
         >>> round(sample.area(1 - plan.x[sample.points]).value, 12)  # a straight line is met exactly
         0.5
     """
-    first, second = random.random(2)
-    return sample_at(plan, coarse, first, second if plan.independent else (first + 0.5) % 1)
+    return sample_at(plan, coarse, random.random())
 
 
-def sample_at(plan: SampledDesign, coarse: NDArray[Any], first: float, second: float) -> Sample:
-    """Returns the sample of two given starts in [0, 1); `draw` with the chance taken out."""
+def sample_at(plan: SampledDesign, coarse: NDArray[Any], start: float) -> Sample:
+    """Returns the sample of a given start in [0, 1): `draw` with the chance taken out."""
     probability = inclusion(plan, coarse)
     certain = probability == 1
     chances = np.where(certain, 0.0, probability)
     # What an evaluated residual counts for, w/π, in each of the two samples; nothing where it is not evaluated.
     counts = np.where(certain, plan.weights, np.zeros((2, 1)))
     counts[:, plan.coarse] = 0
-    for row, start in zip(counts, (first, second), strict=True):
-        chosen = _systematic(chances, start)
+    for row, mark in zip(counts, (start, (start + 0.5) % 1), strict=True):
+        chosen = _systematic(chances, mark)
         row[chosen] = plan.weights[chosen] / chances[chosen]
     taken = certain | counts.any(0)
     coefficients = counts.copy()

@@ -33,7 +33,7 @@ def numeric_interval(values: NDArray[Any], half_differences: NDArray[Any]) -> Es
     Example:
         >>> e = numeric_interval(np.array([0.25, 0.75]), np.array([0.01, -0.01]))
         >>> e.mean, [round(end, 4) for end in e.ci95]
-        (0.5, [0.4804, 0.5196])
+        (0.5, [0.4696, 0.5304])
     """
     mean = float(np.mean(values))
     half = float(numeric_half_width(half_differences))
@@ -43,8 +43,9 @@ def numeric_interval(values: NDArray[Any], half_differences: NDArray[Any]) -> Es
 def numeric_half_width(half_differences: NDArray[Any]) -> Doubles:
     """Returns t(ν) · √(Σ h²) / N over the last axis, (…, N) → (…).
 
-    h² estimates each image's variance with one degree of freedom, images are independent, and ν is Satterthwaite's
-    with the bias of 1-degree squares taken out, 3 (Σ h²)² / Σ h⁴ − 2, between 1 and N.
+    h² states each image's variance with one degree of freedom and images are independent. ν is half-way between
+    Satterthwaite's (Σ h²)² / Σ h⁴, too low by what squares of one degree scatter, and 3 (Σ h²)² / Σ h⁴ − 2, which takes
+    that out for normal errors and is too high for others; between 1 and N.
 
     Example:
         >>> round(float(numeric_half_width(np.full(1000, 0.01))), 6)
@@ -57,6 +58,6 @@ def numeric_half_width(half_differences: NDArray[Any]) -> Doubles:
     largest = squares.max(-1, keepdims=True)
     relative = squares / np.where(largest > 0, largest, 1)  # squares of squares may underflow
     total, fourth = relative.sum(-1), (relative**2).sum(-1)
-    freedom = np.clip(3 * total**2 / np.where(fourth > 0, fourth, 1) - 2, 1, images)
+    freedom = np.clip(2 * total**2 / np.where(fourth > 0, fourth, 1) - 1, 1, images)
     width: Doubles = stdtrit(freedom, 0.975) * np.sqrt(squares.sum(-1)) / images
     return width

@@ -148,13 +148,9 @@ def test_tolerance(tmp_path):
 
 @pytest.mark.slow
 def test_record_curves(tmp_path, assets):
-    content = subprocess.run(
-        [sys.executable, BENCHMARKS / "record_curves.py", "--out", tmp_path, "--net", "resnet20"]
-        + ["--images", "2", "--masks", "8", "--method", "rise", "--method", "sobel", "--threads", "1"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    few = ["--images", "2", "--masks", "8", "--method", "rise", "--method", "sobel", "--threads", "1"]
+    command = [sys.executable, BENCHMARKS / "record_curves.py", "--out", tmp_path, "--net", "resnet20", *few]
+    content = subprocess.run(command, capture_output=True, text=True, check=False)
     assert content.returncode == 0, content.stderr
     with np.load(tmp_path / "resnet20.npz") as found:
         assert found["curves"].shape == (2, 2, 2, 2, 225)

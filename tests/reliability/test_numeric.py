@@ -16,7 +16,7 @@ def test_it_is_the_sum_of_squares_with_satterthwaites_freedom():
     h = np.array([0.1, -0.2, 0.05, 0.15])
     values = np.array([0.3, 0.4, 0.5, 0.6])
     squares = h**2
-    freedom = 3 * squares.sum() ** 2 / (squares**2).sum() - 2
+    freedom = 2 * squares.sum() ** 2 / (squares**2).sum() - 1
     half = stats.t.ppf(0.975, min(max(freedom, 1), 4)) * np.sqrt(squares.sum()) / 4
     found = numeric_interval(values, h)
     assert (found.mean, found.n) == (pytest.approx(0.45), 4)
@@ -51,16 +51,15 @@ def test_it_covers_what_it_should_for_normal_errors_of_unequal_size(n):
     scale = 10 ** rng.uniform(0, 1.5, n)
     first, second = rng.normal(size=(2, 6000, n)) * scale
     covered = np.abs((first + second).mean(1) / 2) <= numeric_half_width((first - second) / 2)
-    assert covered.mean() > 0.92
+    assert covered.mean() > 0.93
 
 
-@pytest.mark.parametrize("per_image", [False, True])
-def test_it_covers_the_full_protocol_on_rough_curves(per_image):
+def test_it_covers_the_full_protocol_on_rough_curves():
     x = np.linspace(0, 1, 225)
     rng = np.random.default_rng(0)
     walks = 3 - 6 * x + np.cumsum(rng.normal(0, 0.4, (60, 225)), axis=1)
     curves = 1 / (1 + np.exp(-walks))
-    plan = replace(design(x, 0.001, per_image=per_image), spacing=0.03)
+    plan = replace(design(x, 0.001), spacing=0.03)
     hits = 0
     for _ in range(40):
         chosen = rng.integers(0, 60, 30)
