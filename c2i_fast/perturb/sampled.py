@@ -31,8 +31,8 @@ from c2i_fast.types import Doubles, Ints, frozen
 COARSE = 6
 BEND = 1.3  # curves fall early: coarse points at (i/5)^1.3 of the way
 FLOOR = 0.003  # of the roughness, so that flat stretches are looked at too
-# Spacing = SCALE · tolerance^POWER, fitted by benchmarks/tolerance.py on tuning images: with it 95 % of the means over
-# 1000 images fall within the tolerance for the roughest of the curves recorded.
+# Spacing = SCALE · tolerance^POWER, fitted by benchmarks/tolerance.py: with it 95 % of the means over 1000 images fall
+# within the tolerance for the roughest method and read-out of the tuning images (CIFAR-10, resnet20).
 SCALE = 42.2
 POWER = 1.187
 IMAGES = 1000
@@ -115,7 +115,7 @@ def trapezoid_weights(x: NDArray[Any]) -> Doubles:
 def spacing_for(tolerance: float) -> float:
     """Returns the spacing at which 95 % of the means over 1000 images were within `tolerance` of the full protocol's.
 
-    A fitted power law for the roughest curves measured; the error shrinks with the square root of the images.
+    A power law fitted to the roughest tuning curves; the error shrinks with the square root of the images.
     """
     return float(SCALE * tolerance**POWER)
 
