@@ -140,3 +140,37 @@ def test_sequential():
     assert all(row["upper_limit"] >= row["wrong"] / row["reshuffles"] for row in content["rows"])
     assert content["ms_per_image"] > 0
     assert "t-tests wrong" in table
+
+
+@pytest.mark.slow
+def test_tolerance(tmp_path):
+    """On curves of our own, in the layout that record_curves.py writes."""
+    rng = np.random.default_rng(0)
+    walks = 3 - 6 * np.linspace(0, 1, 225) + np.cumsum(rng.normal(0, 0.3, (2, 2, 2, 210, 225)), axis=-1)
+    names = {"methods": ["a", "b"], "readouts": ["raw", "calibrated"], "metrics": ["deletion", "deletion-lerf"]}
+    fractions = np.linspace(0, 1, 225)
+    np.savez(tmp_path / "net.npz", curves=1 / (1 + np.exp(-walks)), fractions=fractions, **names)
+    content, table = run("tolerance", "--quick", "--curves", tmp_path, "--tolerance", "0.001", "--tolerance", "0.005")
+    fine, coarse = content["tolerances"]
+    assert len(fine["cells"]) == 12  # two methods × (deletion, deletion-lerf, gap) × (raw, calibrated)
+    assert 10 < coarse["points"] < fine["points"] < 100
+    for row in fine["cells"]:
+        assert abs(row["bias"]) < 5e-3 * row["rms"] ** 0.5
+        assert row["coverage"]["1"] > 0.8
+        assert row["rms"] < coarse["cells"][fine["cells"].index(row)]["rms"]
+    assert content["grid29"]["worst_bias"] > 0
+    assert "honest total" in table
+
+
+@pytest.mark.slow
+def test_record_curves(tmp_path, assets):
+    few = ["--images", "2", "--masks", "8", "--method", "rise", "--method", "sobel", "--threads", "1"]
+    command = [sys.executable, BENCHMARKS / "record_curves.py", "--out", tmp_path, "--net", "resnet20", *few]
+    content = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert content.returncode == 0, content.stderr
+    with np.load(tmp_path / "resnet20.npz") as found:
+        assert found["curves"].shape == (2, 2, 2, 2, 225)
+        assert ((found["curves"] >= 0) & (found["curves"] <= 1)).all()
+        # one clean and one wholly perturbed image, whatever the method and the curve
+        assert np.ptp(found["curves"][:, 0, :, :, 0], axis=(0, 1)).max() < 1e-6
+        assert np.ptp(found["curves"][:, 0, :, :, -1], axis=(0, 1)).max() < 1e-6

@@ -84,3 +84,13 @@ class CifarResNet(nn.Module):
         x = torch.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.linear(x.mean((2, 3)))
+
+
+def resnet20() -> CifarResNet:
+    """The network of `resnet20.safetensors`, as a MODEL `tests.models.nets:resnet20 --weights …`."""
+    return CifarResNet(3)
+
+
+def resnet56() -> CifarResNet:
+    """The network of `resnet56.safetensors`."""
+    return CifarResNet(9)
