@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError
-from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.metrics.readout import check_fit, check_readouts
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols, score_stream
 from c2i_fast.types import Calibrator, Floats, Precision, Preprocessing, Score
@@ -65,6 +65,7 @@ def score(
     overrides: Mapping[str, str] | None = None,
     readouts: Sequence[str] = (),
     calibrator: Calibrator | str | Path | None = None,
+    recalx_mismatch: str = "refuse",
     target: str | int = "top1",
     labels: Any = None,
     ids: Sequence[str] | None = None,
@@ -85,6 +86,7 @@ def score(
         overrides: the preset's fields to set otherwise, as `--set FIELD=VALUE`.
         readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where possible.
         calibrator: a fitted one or a file; by default the model's own.
+        recalx_mismatch: `ok` lets a ReCalX read passes of another baseline than it was fitted for.
         target: `top1`, `label` (needs `labels`) or a class index.
         labels: one class index an image.
         ids: one distinct name an image; by default its number.
@@ -114,10 +116,12 @@ def score(
     chosen, protocols = make_protocols(metrics, preset, {**(overrides or {}), **_target(target)})
     classifier = as_classifier(model, preprocessing, first.shape)
     calibrator = as_calibrator(calibrator, classifier)
+    followed = check_readouts(tuple(readouts), calibrator)
+    check_fit(followed, calibrator, protocols, recalx_mismatch)
     task = ScoreTask(
         metrics=chosen,
         protocols=protocols,
-        readouts=check_readouts(tuple(readouts), calibrator),
+        readouts=followed,
         preprocessing=classifier.contract.preprocessing,
         activation=classifier.contract.activation,
         calibrator=calibrator,

@@ -40,14 +40,7 @@ def collect_logits(
     Raises:
         InputError: No labels, or several for one image.
     """
-    if source.labels is None:
-        raise InputError(
-            "calibration needs labels: a sub-folder per class, a CSV with file,label, or `labels` in the .npz"
-        )
-    pairs = zip(source.ids, source.labels, strict=True)
-    several = next(((image, len(labels)) for image, labels in pairs if len(labels) != 1), None)
-    if several is not None:
-        raise InputError(f"calibration needs one label an image; {several[0]} has {several[1]}")
+    check_one_label(source)
     stream = source.stream(workers=workers, on_error=on_error)
     logits, labels, skipped = [], [], []
     for batch in _batches(stream, passes.batch):
@@ -60,6 +53,18 @@ def collect_logits(
     if not labels:
         raise InputError(f"none of the {len(source)} images could be read: {skipped[0].reason}")
     return np.concatenate(logits), np.asarray(labels, np.int64), skipped
+
+
+def check_one_label(source: Any) -> None:
+    """Raises an `InputError` unless every image of the source has exactly one label."""
+    if source.labels is None:
+        raise InputError(
+            "calibration needs labels: a sub-folder per class, a CSV with file,label, or `labels` in the .npz"
+        )
+    pairs = zip(source.ids, source.labels, strict=True)
+    several = next(((image, len(labels)) for image, labels in pairs if len(labels) != 1), None)
+    if several is not None:
+        raise InputError(f"calibration needs one label an image; {several[0]} has {several[1]}")
 
 
 def _batches(stream: Iterator[Any], size: int) -> Iterator[list[Any]]:

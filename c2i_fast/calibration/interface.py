@@ -96,3 +96,8 @@ CALIBRATORS.add_lazy(
 CALIBRATORS.add_lazy(
     "platt", "c2i_fast.calibration.platt:Platt", "a logistic regression a label, for sigmoid heads; fitted in Python"
 )
+CALIBRATORS.add_lazy(
+    "recalx",
+    "c2i_fast.calibration.recalx:ReCalX",
+    "a temperature for each level of perturbation, fitted on masked images; keeps every ranking",
+)

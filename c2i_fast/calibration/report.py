@@ -172,6 +172,10 @@ def check_methods(methods: Sequence[str]) -> tuple[str, ...]:
     if AUTO in names and len(names) > 1:
         raise InputError(f"auto tries every method; give it alone, not with {', '.join(set(names) - {AUTO})}")
     for name in names:
+        if name != AUTO and CALIBRATORS[name].needs_perturbed_fraction:
+            raise InputError(
+                f"{name} is fitted on masked images, and judged on them: give MODEL and --images, and no other method"
+            )
         if name != AUTO and "softmax" not in CALIBRATORS[name].activations:
             raise InputError(
                 f"{name} is for sigmoid heads, whose samples have several labels; fit it in Python: "

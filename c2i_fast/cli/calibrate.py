@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from c2i_fast.cli.calibrate_recalx import RecalxOptions, fit_recalx, is_recalx
 from c2i_fast.cli.options import (
     EngineOptions,
     Force,
@@ -36,6 +37,7 @@ def calibrate(
     model: ModelOptions,
     engine: EngineOptions,
     talk: TalkOptions,
+    masked: RecalxOptions,
     out: Annotated[Path, typer.Option(help="The calibrator file to write, e.g. cal.json.")],
     images: Annotated[
         str | None,
@@ -49,7 +51,7 @@ def calibrate(
         typer.Option(
             metavar="NAME",
             help="A calibrator (repeatable; the best on held-out data is kept), or auto: all of them are tried by "
-            "cross-validation on the share that is fitted on.",
+            "cross-validation on the share that is fitted on, but recalx, whose masked images the others do not see.",
         ),
     ] = None,
     measure: Annotated[
@@ -75,8 +77,25 @@ def calibrate(
     from c2i_fast.results.files import claim_file
 
     say = sayer(talk)
+    recalx = is_recalx(method or [], masked, bool(logits or measure or diagram))
     _check_source(model, engine, images, logits, limit, fit_fraction)
     claim_file(out, force=force)
+    if recalx:
+        fit_recalx(
+            model,
+            engine,
+            talk,
+            masked,
+            images=str(images),
+            out=out,
+            fit_fraction=fit_fraction,
+            limit=limit,
+            seed=seed,
+            workers=workers,
+            on_error=on_error,
+            force=force,
+        )
+        return
     if diagram is not None:
         _check_diagram(diagram, force)
     check_measures(measure or ())

@@ -29,6 +29,13 @@ Target = Annotated[
     str | None, typer.Option(help="top1 (default), label, given (`targets` of an .npz) or a class index.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+RecalxMismatch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="refuse|ok",
+        help="Where ReCalX was fitted for another baseline: refuse (default), or read it.",
+    ),
+]
 OnError = Annotated[
     str, typer.Option(metavar="stop|skip", help="stop at an image that cannot be read, or skip it and record it.")
 ]

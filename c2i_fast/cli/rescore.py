@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from c2i_fast.cli.options import Force, TalkOptions, flattened
+from c2i_fast.cli.options import Force, RecalxMismatch, TalkOptions, flattened
 from c2i_fast.cli.render import interval, show_json, show_table
 
 
@@ -26,19 +26,27 @@ def rescore(
             metavar="NAME", help="raw, calibrated, logit or sigmoid (repeatable); default raw and calibrated."
         ),
     ] = None,
+    recalx_mismatch: RecalxMismatch = None,
     force: Force = False,
 ) -> None:
     """Loads, reads the logits again, writes, sums up."""
     from c2i_fast.calibration.file import load_calibrator
+    from c2i_fast.metrics.readout import readout_notes
     from c2i_fast.results.rescore import rescore as rescore_run
     from c2i_fast.results.run import RunDirectory
 
     directory = RunDirectory(run)
     fitted = load_calibrator(calibrator, classes=directory.classes())
-    prefix, rows = rescore_run(directory, fitted, readouts=tuple(readout or ()), force=force)
+    prefix, rows = rescore_run(
+        directory, fitted, readouts=tuple(readout or ()), recalx_mismatch=recalx_mismatch or "refuse", force=force
+    )
+    notes = readout_notes(tuple(dict.fromkeys(row.readout for row in rows)), fitted)
     if talk.json:
-        show_json({"run": str(run), "prefix": prefix, "scores": [row.to_dict() for row in rows]})
+        scores = [row.to_dict() for row in rows]
+        show_json({"run": str(run), "prefix": prefix, "scores": scores, "notes": list(notes)})
         return
     lines = [[r.method, r.metric, r.readout, interval(r.score.mean, r.score.ci95)] for r in rows]
     show_table("rescored, no passes", ["method", "metric", "read-out", "mean [95 %]"], lines)
+    for note in notes:
+        print(note)
     print(f"wrote {run / 'scores' / prefix}-*.parquet")

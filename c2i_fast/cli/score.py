@@ -16,6 +16,7 @@ from c2i_fast.cli.options import (
     Limit,
     ModelOptions,
     OnError,
+    RecalxMismatch,
     TalkOptions,
     Target,
     Workers,
@@ -72,6 +73,7 @@ class ScoringOptions:
     fp32_images: Annotated[
         int | None, typer.Option(min=2, help="In low precision: images also scored in fp32 (64).")
     ] = None
+    recalx_mismatch: RecalxMismatch = None
 
     def settings(self, engine: EngineOptions) -> RunSettings:
         """Returns what was given of a run's settings."""
@@ -93,6 +95,7 @@ class ScoringOptions:
             limit=self.limit,
             seed=self.seed,
             fp32_images=self.fp32_images,
+            recalx_mismatch=self.recalx_mismatch,
         )
 
 

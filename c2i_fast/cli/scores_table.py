@@ -23,6 +23,8 @@ def show_scores(outcome: Outcome) -> None:
     show_table(title, columns, [_row(row, corrected, lifted) for row in rows], left=3)
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
+    for note in outcome.notes:
+        print(note)
     t = outcome.totals
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import InputError
-from c2i_fast.types import Calibrator, Doubles, Ints, Reading
+from c2i_fast.types import Calibrator, CurveProtocol, Doubles, Ints, Reading
 
 Readout = Literal["raw", "calibrated", "logit", "sigmoid"]
 READOUTS: tuple[Readout, ...] = get_args(Readout)
@@ -33,6 +33,29 @@ def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> 
             "or a model exported with one"
         )
     return tuple(dict.fromkeys(readouts))
+
+
+def check_fit(
+    readouts: Sequence[str], calibrator: Calibrator | None, protocols: Sequence[CurveProtocol], mismatch: str
+) -> None:
+    """Raises an `InputError` where `calibrated` would read passes that its ReCalX was not fitted for.
+
+    See `check_mismatch`; a calibrator that no read-out uses fits everything.
+    """
+    from c2i_fast.calibration.recalx import check_mismatch
+
+    used = calibrator if "calibrated" in readouts else None
+    check_mismatch(used, [protocol.canonical_baseline for protocol in protocols], mismatch)
+
+
+def readout_notes(readouts: Sequence[str], calibrator: Calibrator | None) -> tuple[str, ...]:
+    """Returns what a reader of a table of these read-outs must know."""
+    if calibrator is None or calibrator.method != "recalx" or "calibrated" not in readouts or len(readouts) < 2:
+        return ()
+    return (
+        "calibrated is a ReCalX read-out, whose temperature changes along a curve: its areas are compared between "
+        "methods, never with another read-out's",
+    )
 
 
 def read(

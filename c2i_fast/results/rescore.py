@@ -8,7 +8,7 @@ from pathlib import Path
 
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.base import METRICS
-from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.metrics.readout import check_fit, check_readouts
 from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_protocols
 from c2i_fast.results.run import MAIN, RunDirectory
@@ -19,7 +19,12 @@ from c2i_fast.types import Calibrator, Preprocessing, Score
 
 
 def rescore(
-    run: RunDirectory, calibrator: Calibrator, *, readouts: tuple[str, ...] = (), force: bool = False
+    run: RunDirectory,
+    calibrator: Calibrator,
+    *,
+    readouts: tuple[str, ...] = (),
+    recalx_mismatch: str = "refuse",
+    force: bool = False,
 ) -> tuple[str, list[SummaryRow]]:
     """Writes `scores/rescore-<hash>-part-*.parquet` and returns that prefix and the summary.
 
@@ -27,10 +32,12 @@ def rescore(
         run: scored with `--keep-logits`.
         calibrator: a fitted one.
         readouts: by default `raw` and `calibrated`.
+        recalx_mismatch: `ok` lets a ReCalX read passes of another baseline than it was fitted for.
         force: replace an earlier rescoring with the same calibrator.
 
     Raises:
-        InputError: The run kept no logits, is not finished, or was rescored with this calibrator before.
+        InputError: The run kept no logits, is not finished, was rescored with this calibrator before, or has another
+            baseline than its ReCalX.
     """
     from c2i_fast.calibration.spec import calibrator_hash
 
@@ -41,10 +48,12 @@ def rescore(
             f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
         )
     protocols = stored_protocols(manifest)
+    readouts = check_readouts(readouts, calibrator)
+    check_fit(readouts, calibrator, tuple(protocols.values()), recalx_mismatch)
     task = ScoreTask(
         metrics=tuple(METRICS[name] for name in RunSettings.from_dict(manifest["settings"]).metrics or ()),
         protocols=tuple(protocols.values()),
-        readouts=check_readouts(readouts, calibrator),
+        readouts=readouts,
         preprocessing=Preprocessing(),
         activation=manifest["activation"],
         calibrator=calibrator,

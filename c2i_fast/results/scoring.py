@@ -21,7 +21,7 @@ from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
 from c2i_fast.memory import as_calibrator
-from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.metrics.readout import check_fit, check_readouts, readout_notes
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.estimate import (
     EXPECTED_SHARE,
@@ -55,6 +55,7 @@ DEFAULTS = RunSettings(
     keep_logits=False,
     seed=0,
     fp32_images=64,
+    recalx_mismatch="refuse",
 )
 PACKAGES = ("c2i-fast", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "torch", "pyarrow", "pillow")
 
@@ -98,6 +99,7 @@ class Outcome:
     low: Mapping[Cell, Mapping[str, float]]
     full: Mapping[Cell, Mapping[str, float]]
     estimate: Totals | None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -110,6 +112,7 @@ class Outcome:
             "passes": {"requested": t.requested, "shared": t.requested - t.run, "run": t.run},
             "seconds": t.seconds,
             "build_seconds": self.build_seconds,
+            "notes": list(self.notes),
             "passes_per_second": t.run / t.seconds if t.seconds else None,
             "engine": {
                 "name": config.engine,
@@ -188,6 +191,7 @@ class Scoring:
             low=low,
             full=full,
             estimate=estimate,
+            notes=readout_notes(self.task.readouts, self.task.calibrator),
         )
 
     @property
@@ -254,10 +258,12 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space))
+    readouts = check_readouts(settings.readouts or (), calibrator)
+    check_fit(readouts, calibrator, protocols, settings.recalx_mismatch or "refuse")
     task = ScoreTask(
         metrics=metrics,
         protocols=protocols,
-        readouts=check_readouts(settings.readouts or (), calibrator),
+        readouts=readouts,
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         calibrator=calibrator,

@@ -35,6 +35,7 @@ class RunSettings:
     limit: int | None = None
     seed: int | None = None
     fp32_images: int | None = None
+    recalx_mismatch: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""
