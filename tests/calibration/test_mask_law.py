@@ -11,7 +11,7 @@ from c2i_fast.errors import InputError
 
 
 def cells_of(mask, cells):
-    """The state of every cell, which must be one for all its pixels; cells are cut as i·cells // size says, by loops."""
+    """The state of every cell, which must be one for all its pixels; a pixel belongs to cell p·cells // size."""
     states = {}
     for place in np.ndindex(mask.shape):
         cell = tuple(p * cells // size for p, size in zip(place, mask.shape, strict=True))

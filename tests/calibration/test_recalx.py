@@ -1,4 +1,4 @@
-"""ReCalX: levels and their edges, each level its own temperature, one level is temperature scaling, graphs, bad files."""
+"""ReCalX: levels and their edges, a temperature for each, one level is temperature scaling, graphs, bad files."""
 
 from __future__ import annotations
 
@@ -111,7 +111,9 @@ def test_one_level_at_0_is_temperature_scaling_exactly(seed, overconfident):
     np.testing.assert_array_equal(one.transform(logits, np.zeros(len(labels))), plain.transform(logits))
     np.testing.assert_array_equal(one.transform(logits), plain.transform(logits))
     assert not one.needs_perturbed_fraction
-    np.testing.assert_array_equal(ReCalX(10).fit(logits, labels, 0 * labels).transform(logits, 0 * labels), one.transform(logits))
+    np.testing.assert_array_equal(
+        ReCalX(10).fit(logits, labels, 0 * labels).transform(logits, 0 * labels), one.transform(logits)
+    )
 
 
 def test_an_optimum_beyond_a_bound_is_kept_at_it_and_flagged():
@@ -207,7 +209,7 @@ def test_another_baseline_is_refused_unless_it_is_said_to_be_ok():
     check_mismatch(calibrator, ["blur"], "ok")
     check_mismatch(Temperature(), ["blur"], "refuse")
     check_mismatch(None, ["blur"], "refuse")
-    with pytest.raises(InputError, match="fitted for the baseline mean, .* has blur; .*--baseline blur") as refusal:
+    with pytest.raises(InputError, match=r"fitted for the baseline mean, .* has blur; .*--baseline blur") as refusal:
         check_mismatch(calibrator, ["mean", "blur"], "refuse")
     assert "\n" not in str(refusal.value)
     with pytest.raises(InputError, match="refuse or ok"):
