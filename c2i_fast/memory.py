@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError
-from c2i_fast.metrics.readout import check_fit, check_readouts
+from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import DEFAULT_METRICS, ScoreTask, make_protocols, score_stream
 from c2i_fast.types import Calibrator, Floats, Precision, Preprocessing, Score
@@ -116,12 +116,10 @@ def score(
     chosen, protocols = make_protocols(metrics, preset, {**(overrides or {}), **_target(target)})
     classifier = as_classifier(model, preprocessing, first.shape)
     calibrator = as_calibrator(calibrator, classifier)
-    followed = check_readouts(tuple(readouts), calibrator)
-    check_fit(followed, calibrator, protocols, recalx_mismatch)
     task = ScoreTask(
         metrics=chosen,
         protocols=protocols,
-        readouts=followed,
+        readouts=check_readouts(tuple(readouts), calibrator, protocols, recalx_mismatch),
         preprocessing=classifier.contract.preprocessing,
         activation=classifier.contract.activation,
         calibrator=calibrator,

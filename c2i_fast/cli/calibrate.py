@@ -26,6 +26,9 @@ from c2i_fast.cli.render import interval, progress, sayer, show_json, show_table
 from c2i_fast.errors import UsageError
 
 
+KEPT = ("n_fit", "n_test", "before", "after", "nll_change")
+
+
 def register(app: typer.Typer) -> None:
     """Adds the command."""
     app.command(help="Fit a post-hoc calibrator on labelled images, or on saved logits, and write it as JSON.")(
@@ -81,23 +84,9 @@ def calibrate(
     _check_source(model, engine, images, logits, limit, fit_fraction)
     claim_file(out, force=force)
     if recalx:
-        fit_recalx(
-            model,
-            engine,
-            talk,
-            masked,
-            images=str(images),
-            out=out,
-            fit_fraction=fit_fraction,
-            limit=limit,
-            seed=seed,
-            workers=workers,
-            on_error=on_error,
-            force=force,
-        )
+        fit_recalx(model, engine, talk, masked, images, out, fit_fraction, limit, seed, workers, on_error, force)
         return
-    if diagram is not None:
-        _check_diagram(diagram, force)
+    _check_diagram(diagram, force)
     check_measures(measure or ())
     methods = check_methods(method or ["temperature"])
     if logits is not None:
@@ -111,8 +100,7 @@ def calibrate(
     for note in report.notes:
         say(note)
     content = report.to_dict() | {"path": str(out), "skipped": about.get("skipped", 0)}
-    kept = ("n_fit", "n_test", "before", "after", "nll_change")
-    meta = about | {name: content[name] for name in kept} | {"seed": seed, "fit_fraction": fit_fraction}
+    meta = about | {name: content[name] for name in KEPT} | {"seed": seed, "fit_fraction": fit_fraction}
     out.parent.mkdir(parents=True, exist_ok=True)
     save_calibrator(out, report.calibrator, classes=values.shape[1], meta=meta, force=force)
     if asked and measure:
@@ -139,11 +127,13 @@ def _check_source(
         raise UsageError(f"--fit-fraction must be above 0, got {fit_fraction}")
 
 
-def _check_diagram(path: Path, force: bool) -> None:
-    """Raises an `InputError` where a diagram cannot be written, before anything is computed."""
+def _check_diagram(path: Path | None, force: bool) -> None:
+    """Raises an `InputError` where a diagram is asked for and cannot be written, before anything is computed."""
     from c2i_fast.report.reliability_diagram import FORMATS
     from c2i_fast.results.files import claim_file
 
+    if path is None:
+        return
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"--diagram must end in {' or '.join(FORMATS)}, got {str(path)!r}")
     for file in (path, path.with_name(f"{path.stem}-raw{path.suffix}")):

@@ -10,7 +10,7 @@ import typer
 
 from c2i_fast.cli.options import EngineOptions, ModelOptions, TalkOptions, choice, converted, open_source
 from c2i_fast.cli.render import interval, progress, sayer, show_json, show_table
-from c2i_fast.errors import UsageError
+from c2i_fast.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from c2i_fast.calibration.mask_law import MaskLaw
@@ -77,8 +77,7 @@ def fit_recalx(
     engine: EngineOptions,
     talk: TalkOptions,
     masked: RecalxOptions,
-    *,
-    images: str,
+    images: str | None,
     out: Path,
     fit_fraction: float,
     limit: int | None,
@@ -89,13 +88,16 @@ def fit_recalx(
 ) -> None:
     """Fits on masked images, judges on others, saves, and prints level by level."""
     from c2i_fast.calibration.file import save_calibrator
+    from c2i_fast.calibration.recalx import ReCalX
     from c2i_fast.export.open import open_passes
     from c2i_fast.results.masked_calibration import calibrate_masked, split_images
 
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
     classifier = model.load(say, seed)
-    source = open_source(images, classifier, say, limit)
+    if classifier.contract.activation not in ReCalX.activations:
+        raise InputError(f"recalx calibrates softmax heads, and this model's is {classifier.contract.activation}")
+    source = open_source(images or "", classifier, say, limit)
     chosen = engine.choose(classifier)
     passes = open_passes(converted(classifier, chosen, source, seed), chosen.config, say)
     most = masked.images_per_level or 200

@@ -16,14 +16,21 @@ READOUTS: tuple[Readout, ...] = get_args(Readout)
 SOFTMAX, LOGIT, SIGMOID = range(3)
 
 
-def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> tuple[str, ...]:
+def check_readouts(
+    readouts: tuple[str, ...],
+    calibrator: Calibrator | None,
+    protocols: Sequence[CurveProtocol] = (),
+    recalx_mismatch: str = "refuse",
+) -> tuple[str, ...]:
     """Returns the read-outs to make: those asked for, or `raw` and, where there is a calibrator, `calibrated`.
 
     Raises:
-        InputError: An unknown name, or `calibrated` without a calibrator.
+        InputError: An unknown name, `calibrated` without a calibrator, or by a ReCalX that was fitted for another
+            baseline than the protocols', unless `recalx_mismatch` is `ok`.
     """
-    if not readouts:
-        return ("raw", "calibrated") if calibrator else ("raw",)
+    from c2i_fast.calibration.recalx import check_mismatch
+
+    readouts = readouts or (("raw", "calibrated") if calibrator else ("raw",))
     for name in readouts:
         if name not in READOUTS:
             raise InputError(f"there is no read-out {name!r}; known: {', '.join(READOUTS)}")
@@ -32,20 +39,9 @@ def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> 
             "the calibrated read-out needs a calibrator: give --calibrator FILE (c2i-fast calibrate makes one), "
             "or a model exported with one"
         )
-    return tuple(dict.fromkeys(readouts))
-
-
-def check_fit(
-    readouts: Sequence[str], calibrator: Calibrator | None, protocols: Sequence[CurveProtocol], mismatch: str
-) -> None:
-    """Raises an `InputError` where `calibrated` would read passes that its ReCalX was not fitted for.
-
-    See `check_mismatch`; a calibrator that no read-out uses fits everything.
-    """
-    from c2i_fast.calibration.recalx import check_mismatch
-
     used = calibrator if "calibrated" in readouts else None
-    check_mismatch(used, [protocol.canonical_baseline for protocol in protocols], mismatch)
+    check_mismatch(used, [protocol.canonical_baseline for protocol in protocols], recalx_mismatch)
+    return tuple(dict.fromkeys(readouts))
 
 
 def readout_notes(readouts: Sequence[str], calibrator: Calibrator | None) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.base import METRICS
-from c2i_fast.metrics.readout import check_fit, check_readouts
+from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_protocols
 from c2i_fast.results.run import MAIN, RunDirectory
@@ -48,12 +48,10 @@ def rescore(
             f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
         )
     protocols = stored_protocols(manifest)
-    readouts = check_readouts(readouts, calibrator)
-    check_fit(readouts, calibrator, tuple(protocols.values()), recalx_mismatch)
     task = ScoreTask(
         metrics=tuple(METRICS[name] for name in RunSettings.from_dict(manifest["settings"]).metrics or ()),
         protocols=tuple(protocols.values()),
-        readouts=readouts,
+        readouts=check_readouts(readouts, calibrator, tuple(protocols.values()), recalx_mismatch),
         preprocessing=Preprocessing(),
         activation=manifest["activation"],
         calibrator=calibrator,

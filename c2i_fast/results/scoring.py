@@ -21,7 +21,7 @@ from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
 from c2i_fast.memory import as_calibrator
-from c2i_fast.metrics.readout import check_fit, check_readouts, readout_notes
+from c2i_fast.metrics.readout import check_readouts, readout_notes
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.estimate import (
     EXPECTED_SHARE,
@@ -258,12 +258,10 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space))
-    readouts = check_readouts(settings.readouts or (), calibrator)
-    check_fit(readouts, calibrator, protocols, settings.recalx_mismatch or "refuse")
     task = ScoreTask(
         metrics=metrics,
         protocols=protocols,
-        readouts=readouts,
+        readouts=check_readouts(settings.readouts or (), calibrator, protocols, settings.recalx_mismatch or "refuse"),
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         calibrator=calibrator,

@@ -26,6 +26,7 @@ STORED = RunSettings(
     limit=None,
     seed=0,
     fp32_images=64,
+    recalx_mismatch="refuse",
 )
 OTHER = {
     "metrics": ("insertion",),
@@ -43,6 +44,7 @@ OTHER = {
     "limit": 5,
     "seed": 1,
     "fp32_images": 8,
+    "recalx_mismatch": "ok",
 }
 
 
