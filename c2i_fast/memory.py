@@ -111,7 +111,6 @@ def score(
     from c2i_fast.export.open import engine_for
 
     source = MemoryImages(images, ids=ids, labels=labels)
-    sources = memory_maps(maps, source.ids)
     first = next(source.loads(0))()
     chosen, protocols = make_protocols(metrics, preset, {**(overrides or {}), **_target(target)})
     classifier = as_classifier(model, preprocessing, first.shape)
@@ -125,7 +124,7 @@ def score(
         calibrator=calibrator,
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
-    return _run(classifier, choice, task, source, sources, first)
+    return _run(classifier, choice, task, source, memory_maps(maps, source.ids), first)
 
 
 def _run(

@@ -111,20 +111,15 @@ def _judged(report: RecalxReport, test: MaskedSamples, law: MaskLaw) -> RecalxRe
 
 
 def _per_sample(test: MaskedSamples, calibrator: ReCalX | None) -> SampleMeasures:
-    """Returns the measures of every masked sample, level by level of λ's rows, so that few float64 logits are held."""
-    logits, labels, fractions = test.flat()
-    size = test.logits.shape[1]
+    """Returns the measures of every masked sample, made image by image: few float64 logits are held at once."""
+    masks = test.logits.shape[1]
     parts = [
-        per_sample(z if calibrator is None else calibrator.transform(z, f), y)
-        for z, y, f in ((logits[i : i + size], labels[i : i + size], fractions[i : i + size]) for i in _starts(test))
+        per_sample(z if calibrator is None else calibrator.transform(z, fractions), np.full(masks, label))
+        for z, label, fractions in zip(test.logits, test.labels, test.perturbed_fraction, strict=True)
     ]
     return SampleMeasures(
         **{name: np.concatenate([getattr(part, name) for part in parts]) for name in SampleMeasures.__slots__}
     )
-
-
-def _starts(test: MaskedSamples) -> range:
-    return range(0, test.logits.shape[0] * test.logits.shape[1], test.logits.shape[1])
 
 
 def _measures(samples: SampleMeasures) -> Measures:

@@ -25,7 +25,9 @@ from c2i_fast.cli.options import (
 from c2i_fast.cli.render import interval, progress, sayer, show_json, show_table
 from c2i_fast.errors import UsageError
 
-
+Diagram = Annotated[
+    Path | None, typer.Option(help="Draw reliability diagrams: FILE.png or .svg, and FILE-raw of the raw network.")
+]
 KEPT = ("n_fit", "n_test", "before", "after", "nll_change")
 
 
@@ -61,9 +63,7 @@ def calibrate(
         list[str] | None,
         typer.Option(metavar="NAME", help="Another measure before and after (repeatable), or all; see list measures."),
     ] = None,
-    diagram: Annotated[
-        Path | None, typer.Option(help="Draw reliability diagrams: FILE.png or .svg, and FILE-raw of the raw network.")
-    ] = None,
+    diagram: Diagram = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Seeded, stratified share that is fitted on; 1 fits on everything.")
     ] = 0.5,
