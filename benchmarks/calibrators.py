@@ -9,8 +9,8 @@ Half of the images is fitted on, seeded and stratified. A method that refuses a 
     python benchmarks/calibrators.py --heads
 
 With `--heads` nothing is fitted on images. What each calibrator costs inside the fused graph is timed: its nodes and
-the softmax alone, as a graph of their own, in turns with the network without a calibrator, at the same batch, engine
-and threads. The share includes the call of that graph, which the fused graph does not make, so it is an upper bound.
+the softmax, as a graph of their own, less a graph of the softmax alone, in turns with the network without a calibrator,
+at the same batch, engine and threads.
 """
 
 from __future__ import annotations
@@ -96,25 +96,27 @@ def _heads(options: argparse.Namespace, methods: Sequence[str]) -> None:
     classifier = case.classifier()
     config = common.engine_config(classifier, "auto", "fp32", options.threads)
     network = common.GraphOpener(classifier, config)("fused")
-    rows = []
-    for batch in (2,) if options.quick else (1, 32):
-        logits = np.random.default_rng(0).normal(size=(batch, classifier.contract.classes)).astype(np.float32) * 3
-        feeds = {"logits": logits, "perturbed_fraction": np.linspace(0, 1, batch, dtype=np.float32)}
-        images = random_images(batch, image_shape(classifier.contract))
-        for name in methods:
-            try:
-                session, inputs = _head_alone(name, classifier.contract.classes, config)
-            except C2IError as reason:
-                rows.append({"method": name, "batch": batch, "refused": str(reason)})
-                continue
+    classes, rows = classifier.contract.classes, []
+    plain, _ = _head_alone("identity", classes, config)
+    for name in methods:
+        try:
+            session, inputs = _head_alone(name, classes, config)
+        except C2IError as reason:
+            rows.append({"method": name, "refused": str(reason)})
+            continue
+        for batch in (2,) if options.quick else (1, 32):
+            logits = np.random.default_rng(0).normal(size=(batch, classes)).astype(np.float32) * 3
+            feeds = {"logits": logits, "perturbed_fraction": np.linspace(0, 1, batch, dtype=np.float32)}
+            images = random_images(batch, image_shape(classifier.contract))
             rates = common.rates_in_turns(
                 {
                     "network": lambda images=images: _runs(network, {"pixels": images}, 1),
                     "head": lambda s=session, f={n: feeds[n] for n in inputs}: _runs(s, f, HEAD_CALLS),
+                    "softmax": lambda f={"logits": logits}: _runs(plain, f, HEAD_CALLS),
                 },
                 options.repeats,
             )
-            share = common.middle(rates["network"] / rates["head"])
+            share = common.middle(rates["network"] * (1 / rates["head"] - 1 / rates["softmax"]))
             rows.append({"method": name, "batch": batch, "share": share, "engine": config.engine})
             common.say(f"{name}, batch {batch}: {share['median']:.2%} of a pass")
     lines = [
@@ -135,7 +137,7 @@ def _runs(session: Session, feeds: dict[str, Any], times: int) -> int:
 def _head_alone(name: str, classes: int, config: EngineConfig) -> tuple[Session, list[str]]:
     """Returns a graph of the calibrator and the softmax, fitted on random logits, and the names of its inputs."""
     rng = np.random.default_rng(1)
-    true = rng.normal(size=(4 * classes, classes)).astype(np.float32) * 3
+    true = rng.normal(size=(classes, classes)).astype(np.float32) * 3
     labels = (true + rng.gumbel(size=true.shape)).argmax(axis=1)
     calibrator = CALIBRATORS[name]()
     if isinstance(calibrator, ReCalX):
