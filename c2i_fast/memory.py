@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError, UsageError
-from c2i_fast.metrics.measures import make_measures
+from c2i_fast.metrics.measures import make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
@@ -74,6 +74,7 @@ def score(
     overrides: Mapping[str, str] | None = None,
     readouts: Sequence[str] = (),
     calibrator: Calibrator | str | Path | None = None,
+    recalx_mismatch: str = "refuse",
     target: str | int = "top1",
     labels: Any = None,
     ids: Sequence[str] | None = None,
@@ -95,6 +96,7 @@ def score(
         overrides: the preset's fields to set otherwise, as `--set FIELD=VALUE`.
         readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where possible.
         calibrator: a fitted one or a file; by default the model's own.
+        recalx_mismatch: `ok` lets a ReCalX read passes of another baseline than it was fitted for.
         target: `top1`, `label` (needs `labels`) or a class index.
         labels: one class index an image; for a sigmoid head an array (N, K) of 0 and 1, or N sequences of indices (for
             K = 1: N times 0 or 1). Each label of an image is followed.
@@ -120,9 +122,7 @@ def score(
     from c2i_fast.data.memory import MemoryImages, memory_maps
     from c2i_fast.export.open import engine_for
 
-    source = MemoryImages(images, ids=ids)
-    sources = memory_maps(maps, source.ids)
-    first = next(source.loads(0))()
+    first = next(MemoryImages(images, ids=ids).loads(0))()
     presets = (preset,) if isinstance(preset, str) else tuple(preset)
     measures = make_measures(metrics, presets, {**(overrides or {}), **_target(target)})
     classifier = as_classifier(model, preprocessing, first.shape, activation)
@@ -132,13 +132,13 @@ def score(
     check_targets(measures[0].protocol.target, source, contract.classes, activation=contract.activation)
     task = ScoreTask(
         measures=measures,
-        readouts=check_readouts(tuple(readouts), calibrator),
+        readouts=check_readouts(tuple(readouts), calibrator, protocols_of(measures), recalx_mismatch),
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         calibrator=calibrator,
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
-    return _run(classifier, choice, task, source, sources, first)
+    return _run(classifier, choice, task, source, memory_maps(maps, source.ids), first)
 
 
 def _run(

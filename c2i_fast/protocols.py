@@ -46,6 +46,12 @@ class Protocol:
             if isinstance(value, list):
                 object.__setattr__(self, item.name, tuple(value))
 
+    @property
+    def canonical_baseline(self) -> str | None:
+        """The baseline under the one name its synonyms share; None where none is removed to."""
+        name = getattr(self, "baseline", None)
+        return None if name is None else SYNONYMS.get(name, name)
+
     def clash(self) -> str | None:
         """Returns which fields contradict each other, in words; None where none do."""
         return None
@@ -158,11 +164,6 @@ class CurveProtocol(Protocol):
     x: Literal["fraction", "step", "index"] = "fraction"
     value: Literal["readout", "drop", "ratio"] = "readout"
     summary: Literal["trapezoid", "abs-trapezoid", "above", "mean"] = "trapezoid"
-
-    @property
-    def canonical_baseline(self) -> str:
-        """The baseline under the one name its synonyms share: passes and hashes are the same for all of them."""
-        return SYNONYMS.get(self.baseline, self.baseline)
 
     def clash(self) -> str | None:
         """Returns which fields contradict each other, in words; None where none do."""

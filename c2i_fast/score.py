@@ -210,7 +210,7 @@ def _readable(pairs: Sequence[tuple[Image, ImagePlan]], task: ScoreTask) -> bool
     """Returns whether a device can do the reading: of one target an image, and never of 1 − p."""
     single = task.target_rule != "label" or all(len(image.labels) == 1 for image, _ in pairs)
     follows = {measure.metric.follows for measure in task.measures}
-    return single and "complement" not in follows and readable(task.readouts, task.calibrator)
+    return single and "complement" not in follows and readable(task.readouts, task.calibrator, per_pass=True)
 
 
 def _direct(passes: MaskedPasses, pairs: Sequence[tuple[Image, ImagePlan]]) -> list[Floats]:
@@ -233,7 +233,14 @@ def _read_on_device(
     followed = np.repeat(targets, [len(plan.work) for _, plan in pairs])
     rest = np.setdiff1d(np.arange(len(work)), clean)
     values = np.empty((len(work), len(task.readouts)))
-    asked = reading(task.readouts, followed[rest], calibrator=task.calibrator, activation=task.activation)
+    fractions = np.concatenate([plan.perturbed_fraction[: len(plan.work)] for _, plan in pairs])
+    asked = reading(
+        task.readouts,
+        followed[rest],
+        calibrator=task.calibrator,
+        activation=task.activation,
+        perturbed_fraction=fractions[rest],
+    )
     values[rest] = passes.read(plans, work[rest], asked)
     values[clean] = [_row_of(z[None], int(t), np.zeros(1), task)[0] for z, t in zip(logits, targets, strict=True)]
     owns = zip(pairs, targets, np.split(values, ends), _direct(passes, pairs), strict=True)

@@ -12,6 +12,7 @@ import pytest
 import c2i_fast
 from c2i_fast import Preprocessing, score
 from c2i_fast.calibration.file import save_calibrator
+from c2i_fast.calibration.recalx import ReCalX, level_of
 from c2i_fast.calibration.temperature import Temperature
 from c2i_fast.data.memory import MemoryImages, MemoryMaps, as_array, memory_maps
 from c2i_fast.data.resize import resize_map
@@ -407,6 +408,30 @@ def test_calibrated_curves_are_the_softmax_of_the_calibrated_logits():
     row = next(r for r in found.rows if (r.metric, r.readout) == ("deletion", "calibrated"))
     z = 0.1 * (30 - 6 * np.arange(6)) / 4
     np.testing.assert_allclose(row.curve.values, 1 / (1 + np.exp(-2 * z)), atol=1e-6)
+
+
+def recalx(levels=3):
+    parameters = {"levels": levels, "inverse_temperatures": [2.0, 0.5, 0.1][:levels], "at_bound": [None] * levels}
+    return ReCalX.from_parameters({**parameters, "samples": [9] * levels, "baseline": "mean", "mask_law": None})
+
+
+def test_recalx_reads_every_point_at_the_share_that_is_at_the_baseline():
+    """A linear model whose logits are known: two classes, z and −z; deletion and insertion see one image at one λ."""
+    matrix = np.stack([np.full(30, 0.1), np.full(30, -0.1)])
+    net = nets.linear_net(matrix, np.zeros(2), 1, (6, 5))
+    found = run(net, np.ones((1, 1, 6, 5), np.float32), MAPS[:1], calibrator=recalx())
+    for metric, shares in (("deletion", np.arange(6) / 5), ("insertion", 1 - np.arange(6) / 5)):
+        row = next(r for r in found.rows if (r.metric, r.readout) == (metric, "calibrated"))
+        beta = np.array([2.0, 0.5, 0.1])[level_of(shares, 3)]
+        np.testing.assert_allclose(row.curve.values, 1 / (1 + np.exp(-2 * beta * 3 * (1 - shares))), atol=1e-6)
+
+
+def test_recalx_of_another_baseline_is_refused_unless_it_is_said_to_be_ok():
+    options = {"calibrator": recalx(), "overrides": {"intervals": "5", "baseline": "black"}}
+    with pytest.raises(InputError, match="fitted for the baseline mean"):
+        run(**options)
+    assert {r.readout for r in run(**options, recalx_mismatch="ok").rows} == {"raw", "calibrated"}
+    assert {r.readout for r in run(**options, readouts=("raw",)).rows} == {"raw"}
 
 
 def test_a_model_that_carries_a_calibrator_uses_it_unless_another_is_given():

@@ -42,14 +42,7 @@ def collect_logits(
     Raises:
         InputError: No labels, or several for one image.
     """
-    if source.labels is None:
-        raise InputError(
-            "calibration needs labels: a sub-folder per class, a CSV with file,label, or `labels` in the .npz"
-        )
-    pairs = zip(source.ids, source.labels, strict=True)
-    several = next(((image, len(labels)) for image, labels in pairs if len(labels) != 1), None)
-    if several is not None and activation == "softmax":
-        raise InputError(f"calibration needs one label an image; {several[0]} has {several[1]}")
+    check_labelled(source, several=activation == "sigmoid")
     stream = source.stream(workers=workers, on_error=on_error)
     logits, labels, skipped = [], [], []
     for batch in _batches(stream, passes.batch):
@@ -79,6 +72,18 @@ def multi_hot(labels: Sequence[tuple[int, ...]], classes: int) -> NDArray[np.int
     for row, own in zip(applies, labels, strict=True):
         row[list(own)] = 1
     return applies
+
+
+def check_labelled(source: Any, *, several: bool = False) -> None:
+    """Raises an `InputError` unless the source has labels, exactly one an image unless `several` may be."""
+    if source.labels is None:
+        raise InputError(
+            "calibration needs labels: a sub-folder per class, a CSV with file,label, or `labels` in the .npz"
+        )
+    pairs = zip(source.ids, source.labels, strict=True)
+    other = next(((image, len(labels)) for image, labels in pairs if len(labels) != 1), None)
+    if other is not None and not several:
+        raise InputError(f"calibration needs one label an image; {other[0]} has {other[1]}")
 
 
 def _batches(stream: Iterator[Any], size: int) -> Iterator[list[Any]]:

@@ -128,3 +128,8 @@ CALIBRATORS.add_lazy(
     "15 bins a class, renormalised; may change the predicted class",
 )
 CALIBRATORS.add_lazy("platt", "c2i_fast.calibration.platt:Platt", "a logistic regression a label, for sigmoid heads")
+CALIBRATORS.add_lazy(
+    "recalx",
+    "c2i_fast.calibration.recalx:ReCalX",
+    "a temperature for each level of perturbation, fitted on masked images; keeps every ranking",
+)

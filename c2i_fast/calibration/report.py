@@ -174,6 +174,10 @@ def check_methods(methods: Sequence[str], activation: Activation | None = "softm
     for name in names:
         if name != AUTO:
             kind = CALIBRATORS[name]
+            if kind.needs_perturbed_fraction:
+                raise InputError(
+                    f"{name} is fitted and judged on masked images: give MODEL and --images, and no other method"
+                )
             check_activation(kind, activation or kind.activations[0])
     return names
 

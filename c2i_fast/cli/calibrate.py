@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from c2i_fast.cli.calibrate_recalx import RecalxOptions, fit_recalx, is_recalx
 from c2i_fast.cli.options import (
     EngineOptions,
     Force,
@@ -27,6 +28,11 @@ from c2i_fast.cli.options import (
 from c2i_fast.cli.render import interval, progress, sayer, show_json, show_table
 from c2i_fast.errors import UsageError
 
+Diagram = Annotated[
+    Path | None, typer.Option(help="Draw reliability diagrams: FILE.png or .svg, and FILE-raw of the raw network.")
+]
+KEPT = ("n_fit", "n_test", "before", "after", "nll_change")
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
@@ -39,6 +45,7 @@ def calibrate(
     model: ModelOptions,
     engine: EngineOptions,
     talk: TalkOptions,
+    masked: RecalxOptions,
     out: Annotated[Path, typer.Option(help="The calibrator file to write, e.g. cal.json.")],
     images: Annotated[
         str | None,
@@ -52,16 +59,14 @@ def calibrate(
         typer.Option(
             metavar="NAME",
             help="A calibrator (repeatable; the best on held-out data is kept), or auto: all of them are tried by "
-            "cross-validation on the share that is fitted on.",
+            "cross-validation on the share that is fitted on, but recalx, whose masked images the others do not see.",
         ),
     ] = None,
     measure: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME", help="Another measure before and after (repeatable), or all; see list measures."),
     ] = None,
-    diagram: Annotated[
-        Path | None, typer.Option(help="Draw reliability diagrams: FILE.png or .svg, and FILE-raw of the raw network.")
-    ] = None,
+    diagram: Diagram = None,
     fit_fraction: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Seeded, stratified share that is fitted on; 1 fits on everything.")
     ] = 0.5,
@@ -78,10 +83,13 @@ def calibrate(
     from c2i_fast.results.files import claim_file
 
     say = sayer(talk)
+    recalx = is_recalx(method or [], masked, bool(logits or measure or diagram))
     _check_source(model, engine, images, logits, limit, fit_fraction)
     claim_file(out, force=force)
-    if diagram is not None:
-        _check_diagram(diagram, force)
+    if recalx:
+        fit_recalx(model, engine, talk, masked, images, out, fit_fraction, limit, seed, workers, on_error, force)
+        return
+    _check_diagram(diagram, force)
     check_measures(measure or ())
     methods = check_methods(method or ["temperature"], None)
     serve = partial(_for_head, methods=methods, measures=measure or ())
@@ -96,8 +104,7 @@ def calibrate(
         say(note)
     content = report.to_dict() | {"path": str(out), "skipped": about.get("skipped", 0)}
     content["activation"] = about["activation"]
-    kept = ("n_fit", "n_test", "before", "after", "nll_change")
-    meta = about | {name: content[name] for name in kept} | {"seed": seed, "fit_fraction": fit_fraction}
+    meta = about | {name: content[name] for name in KEPT} | {"seed": seed, "fit_fraction": fit_fraction}
     out.parent.mkdir(parents=True, exist_ok=True)
     save_calibrator(out, report.calibrator, classes=values.shape[1], meta=meta, force=force)
     if asked and measure:
@@ -128,11 +135,13 @@ def _check_source(
         raise UsageError(f"--fit-fraction must be above 0, got {fit_fraction}")
 
 
-def _check_diagram(path: Path, force: bool) -> None:
-    """Raises an `InputError` where a diagram cannot be written, before anything is computed."""
+def _check_diagram(path: Path | None, force: bool) -> None:
+    """Raises an `InputError` where a diagram is asked for and cannot be written, before anything is computed."""
     from c2i_fast.report.reliability_diagram import FORMATS
     from c2i_fast.results.files import claim_file
 
+    if path is None:
+        return
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"--diagram must end in {' or '.join(FORMATS)}, got {str(path)!r}")
     for file in (path, path.with_name(f"{path.stem}-raw{path.suffix}")):

@@ -32,6 +32,13 @@ Target = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the output if it exists.")]
+RecalxMismatch = Annotated[
+    str | None,
+    typer.Option(
+        metavar="refuse|ok",
+        help="Where ReCalX was fitted for another baseline: refuse (default), or read it.",
+    ),
+]
 OnError = Annotated[
     str, typer.Option(metavar="stop|skip", help="stop at an image that cannot be read, or skip it and record it.")
 ]

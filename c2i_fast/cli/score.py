@@ -16,6 +16,7 @@ from c2i_fast.cli.options import (
     Limit,
     ModelOptions,
     OnError,
+    RecalxMismatch,
     TalkOptions,
     Target,
     Workers,
@@ -76,6 +77,7 @@ class ScoringOptions:
     fp32_images: Annotated[
         int | None, typer.Option(min=2, help="In low precision: images also scored in fp32 (64).")
     ] = None
+    recalx_mismatch: RecalxMismatch = None
 
     until_separated: Annotated[
         float | None,
@@ -127,6 +129,7 @@ class ScoringOptions:
             equivalence_margin=self.equivalence_margin,
             estimand=self.estimand,
             decide_on=tuple(self.decide_on) if self.decide_on else None,
+            recalx_mismatch=self.recalx_mismatch,
         )
 
 

@@ -29,6 +29,8 @@ def show_scores(outcome: Outcome) -> None:
     show_trust(outcome.low)
     if outcome.stopping:
         show_stopping(outcome.stopping.to_dict())
+    for note in outcome.notes:
+        print(note)
     t = outcome.totals
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")

@@ -258,6 +258,7 @@ class TensorRtEngine:
         self._inputs: list[Buffer] = []  # the old buffers go before the new ones come
         self._outputs: list[dict[str, Buffer]] = []
         self._loaded.set_shape("pixels", (batch, *low[1:]))
+        self._unread = {name: self._zeros(name, batch) for name in self._loaded.inputs if name != "pixels"}
         allocate, shape = self.device.allocate, self._loaded.shape
         self._inputs = [allocate(4 * batch * self.contract.elements) for _ in range(SLOTS)]
         sizes = {name: 4 * int(np.prod(shape(name))) for name in self._loaded.outputs}
@@ -271,7 +272,7 @@ class TensorRtEngine:
     def run(self, slot: int) -> Buffer:
         """Runs a batch; the answer is there when the stream gets to it."""
         self._loaded.bind("pixels", self._inputs[slot])
-        for name, buffer in self._outputs[slot].items():
+        for name, buffer in (*self._unread.items(), *self._outputs[slot].items()):
             self._loaded.bind(name, buffer)
         self._loaded.enqueue()
         return self._outputs[slot]["logits"]
@@ -279,6 +280,13 @@ class TensorRtEngine:
     def capture(self, body: Callable[[], None]) -> Callable[[], None]:
         """Records on the device's stream, where the network has run before with the same shapes."""
         return self.device.capture(body)
+
+    def _zeros(self, name: str, batch: int) -> Buffer:
+        """Returns what is fed to an input that raw logits do not depend on: a calibrator's perturbed fraction."""
+        self._loaded.set_shape(name, (batch,))
+        buffer = self.device.allocate(4 * batch)
+        self.device.upload(np.zeros(batch, np.float32), buffer)
+        return buffer
 
 
 class TensorRtSession:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from c2i_fast.calibration.interface import GraphCalibrator
 
 CONTRACT_KEY = "c2i_fast.contract"
+FRACTION = "perturbed_fraction"
 NORMALISED, NETWORK_OUTPUT = "normalised", "network_output"
 IR_VERSION = 10
 
@@ -71,9 +72,16 @@ def _normalise(build: _Builder, pixels: ir.Value, contract: GraphContract, name:
 
 
 def _head(
-    build: _Builder, output: ir.Value, contract: GraphContract, calibrator: GraphCalibrator | None
+    build: _Builder,
+    output: ir.Value,
+    contract: GraphContract,
+    calibrator: GraphCalibrator | None,
+    fraction: ir.Value | None,
 ) -> tuple[ir.Value, ir.Value]:
-    """Returns raw logits (N, K) and calibrated probabilities (N, K) of the network's output, in fp32."""
+    """Returns raw logits (N, K) and calibrated probabilities (N, K) of the network's output, in fp32.
+
+    `fraction` is λ of each row, (N,), for a calibrator that needs it.
+    """
     prep, value = contract.preprocessing, output
     if prep.drop_class:
         last = build.ints(np.iinfo(np.int64).max)
@@ -87,14 +95,17 @@ def _head(
         tiny = build.constant(np.asarray(np.finfo(np.float32).tiny, np.float32), "tiny")
         value = build.op("Log", build.op("Max", value, tiny))
     logits = build.op("Identity", value)
-    calibrated = calibrator.to_graph(build.tape, logits) if calibrator else logits
+    calibrated = calibrator.to_graph(build.tape, logits, fraction) if calibrator else logits
     if contract.activation == "sigmoid":
         return logits, build.op("Sigmoid", calibrated)
     return logits, build.op("Softmax", calibrated, axis=-1)
 
 
 def fused_graph(backbone: ir.Model, contract: GraphContract, calibrator: GraphCalibrator | None) -> ir.Model:
-    """Returns the fused graph: `pixels` (N, C, *space) → `logits` (N, K) raw, `probabilities` (N, K) calibrated."""
+    """Returns the fused graph: `pixels` (N, C, *space) → `logits` (N, K) raw, `probabilities` (N, K) calibrated.
+
+    A calibrator that depends on the perturbed fraction adds the input `perturbed_fraction` float32 (N,).
+    """
 
     def prologue(build: _Builder) -> tuple[list[ir.Value], ir.Value]:
         pixels = _input("pixels", ir.DataType.FLOAT, contract.batch or "N", contract.channels, *contract.space)
@@ -108,7 +119,8 @@ def scorer_graph(
 ) -> ir.Model:
     """Returns the scorer graph: `start`, `end`, `step_map`, `steps` (N, S) → `logits`, `probabilities` (N, S, K).
 
-    Element p of image (i, j) shows `end` where step_map[i, p] < steps[i, j], else `start`.
+    Element p of image (i, j) shows `end` where step_map[i, p] < steps[i, j], else `start`. A calibrator that depends on
+    the perturbed fraction adds the input `perturbed_fraction` float32 (N, S).
     """
     space, axes = contract.space, len(contract.space)
 
@@ -189,12 +201,17 @@ def _dress(
     ir.convenience.replace_all_uses_with(graph.inputs[0], normalised)
     graph.inputs[0].name = None
     network_output = graph.outputs[0]
-    logits, probabilities = _head(build, network_output, contract, calibrator)
+    shape = ("N", "S") if per_plan else (contract.batch or "N",)
+    fraction = None
+    if calibrator is not None and calibrator.needs_perturbed_fraction:
+        fraction = _input(FRACTION, ir.DataType.FLOAT, *shape)
+        inputs = [*inputs, fraction]
+        fraction = build.op("Reshape", fraction, build.ints(-1)) if per_plan else fraction
+    logits, probabilities = _head(build, network_output, contract, calibrator, fraction)
     after_count = len(before)
     if per_plan:
         logits, probabilities = _per_plan(build, inputs, per_plan, contract.classes, logits, probabilities)
     _name(build)
-    shape = ("N", "S") if per_plan else (contract.batch or "N",)
     outputs = [
         _output(v, n, *shape, contract.classes) for v, n in ((logits, "logits"), (probabilities, "probabilities"))
     ]

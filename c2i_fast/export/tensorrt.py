@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,11 @@ from c2i_fast.engines import ENGINES
 from c2i_fast.engines.tensorrt import LoadedEngine, StreamDevice, TensorRtSession, import_tensorrt
 from c2i_fast.engines.tensorrt_file import EngineKey, EngineRecord, Shapes, sidecar_path
 from c2i_fast.errors import ContractError, EngineError, InputError
-from c2i_fast.export.graphs import CONTRACT_KEY
+from c2i_fast.export.graphs import CONTRACT_KEY, FRACTION
 from c2i_fast.export.tensorrt_build import BuildPlan, build_engine, layer_types
 from c2i_fast.export.tensorrt_cache import EngineCache, tensorrt_cache_folder, write_engine
 from c2i_fast.export.tensorrt_verify import verify_engine
-from c2i_fast.export.verify import BOUNDS, Verification, plain_engine
+from c2i_fast.export.verify import BOUNDS, Verification, contract_calibrator, plain_engine
 from c2i_fast.kernels.device import DeviceMemoryError
 from c2i_fast.models.onnx_files import read_onnx
 from c2i_fast.results.files import claim_file
@@ -147,6 +147,7 @@ def engine_for_scoring(
     Raises:
         MissingDependencyError, EngineError, ContractError: as `export_tensorrt`.
     """
+    contract = replace(contract, calibrator=None)  # scoring reads raw logits, and its graph is without one
     model, sha256 = read_onnx(graph)
     check_weights(model, precision, "the network")
     fitting = _fitting(contract, (1, batch, batch), say)
@@ -270,8 +271,9 @@ def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
 def engine_profile(contract: GraphContract, batches: tuple[int, int, int]) -> dict[str, Shapes]:
     """Returns the shapes an engine takes: input → smallest, usual, largest.
 
-    A scorer engine takes one plan of so many steps: TensorRT provides for the largest of every size at once, and plans
-    times steps would be the square of a batch. Its map has one channel, as every preset's.
+    Where the calibrator depends on the perturbed fraction, that is an input as well. A scorer engine takes one plan of
+    so many steps: TensorRT provides for the largest of every size at once, and plans times steps would be the square of
+    a batch. Its map has one channel, as every preset's.
 
     Raises:
         InputError: The batches are not three growing numbers from 1, or the graph takes images of any size.
@@ -290,12 +292,16 @@ def engine_profile(contract: GraphContract, batches: tuple[int, int, int]) -> di
     space = tuple(size for size in contract.space if size is not None)
     if len(space) < len(contract.space):
         raise InputError("a TensorRT engine takes images of one size, but the graph takes any; export it with --size")
+    calibrator = contract_calibrator(contract)
+    takes_fraction = calibrator is not None and calibrator.needs_perturbed_fraction
     if contract.step_map_dtype is None:
-        return {"pixels": _shapes(*((batch, contract.channels, *space) for batch in batches))}
+        pixels = {"pixels": _shapes(*((batch, contract.channels, *space) for batch in batches))}
+        return pixels | ({FRACTION: _shapes(*((batch,) for batch in batches))} if takes_fraction else {})
     image, step_map = (1, contract.channels, *space), (1, 1, *space)
     fixed = {"start": image, "end": image, "step_map": step_map}
     always = {name: _shapes(shape, shape, shape) for name, shape in fixed.items()}
-    return always | {"steps": _shapes(*((1, batch) for batch in batches))}
+    each = _shapes(*((1, batch) for batch in batches))
+    return always | {"steps": each} | ({FRACTION: each} if takes_fraction else {})
 
 
 def check_precision(layers: dict[str, tuple[str, ...]], precision: str, name: str) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Callable
 import numpy as np
 
 from c2i_fast.errors import ContractError
-from c2i_fast.export.verify import BOUNDS, Verification, agreement, sample_images
+from c2i_fast.export.graphs import FRACTION
+from c2i_fast.export.verify import (
+    BOUNDS,
+    Verification,
+    agreement,
+    contract_calibrator,
+    sample_fractions,
+    sample_images,
+)
 from c2i_fast.types import Feeds, Floats, GraphContract
 
 Run = Callable[[Feeds], dict[str, Floats]]
@@ -53,12 +61,17 @@ def verify_engine(
 
 def sample_feeds(contract: GraphContract, batch: int, seed: int) -> Feeds:
     """Returns the inputs of a graph for a batch: images, or one plan and so many of its steps."""
+    calibrator = contract_calibrator(contract)
+    shape = (batch,) if contract.step_map_dtype is None else (1, batch)
+    takes_fraction = calibrator is not None and calibrator.needs_perturbed_fraction
+    fraction = {FRACTION: sample_fractions(shape, 2)} if takes_fraction else {}
     if contract.step_map_dtype is None:
-        return {"pixels": sample_images(contract, batch, seed)}
+        return {"pixels": sample_images(contract, batch, seed)} | fraction
     rng = np.random.default_rng(seed)
     start, end = (sample_images(contract, 1, seed + which) for which in range(2))
     step_map = rng.integers(0, 33, (1, 1, *start.shape[2:])).astype(contract.step_map_dtype)
-    return {"start": start, "end": end, "step_map": step_map, "steps": rng.integers(0, 34, (1, batch), np.int32)}
+    steps = rng.integers(0, 34, (1, batch), np.int32)
+    return {"start": start, "end": end, "step_map": step_map, "steps": steps} | fraction
 
 
 def _apart(

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from c2i_fast.engines import ENGINES
 from c2i_fast.engines.select import choose_engine, installed
 from c2i_fast.errors import ContractError
-from c2i_fast.export.graphs import NORMALISED
+from c2i_fast.export.graphs import FRACTION, NORMALISED
 from c2i_fast.export.open import GraphOpener
 from c2i_fast.metrics.readout import probabilities
 from c2i_fast.types import (
     SIGMOID_MARGIN,
     Activation,
-    Calibrator,
     Doubles,
     EngineConfig,
     Floats,
@@ -29,6 +29,7 @@ from c2i_fast.types import (
 )
 
 if TYPE_CHECKING:
+    from c2i_fast.calibration.interface import GraphCalibrator
     from c2i_fast.models.classifier import Classifier
 
 BATCHES = (1, 2, 3, 8)
@@ -90,7 +91,7 @@ class Verification:
 def verify_fused(
     path: Path,
     classifier: Classifier,
-    calibrator: Calibrator | None,
+    calibrator: GraphCalibrator | None,
     seed: int = 0,
     *,
     precision: Precision = "fp32",
@@ -98,7 +99,8 @@ def verify_fused(
 ) -> Verification:
     """Returns the comparison of a fused file with its classifier.
 
-    The classifier is the torch module where there is one, else the network's own graph, with the head in float64.
+    A calibrator that depends on the perturbed fraction is compared at 0, at 1 and between. The classifier is the torch
+    module where there is one, else the network's own graph, with the head in float64.
 
     Args:
         path: the file.
@@ -115,18 +117,20 @@ def verify_fused(
     alike = images and None not in contract.space
     session = open_file(path)
     reference = _reference(classifier)
-    found: list[tuple[float, float, float]] = []
+    found: list[tuple[float, ...]] = []
     batches = (contract.batch,) if contract.batch else BATCHES
     for batch in batches:
         shown = _rows(images, batch, batch) if alike else sample_images(contract, batch, seed + batch)
-        answers, logits = session.run({"pixels": shown}), reference(shown)
-        expected = probabilities(logits, calibrator, activation=contract.activation)
-        found.append(_compare(answers, logits, expected, path, bounds, contract.activation))
-    dlogit, dprob, agreement = np.array(found).T
+        logits = reference(shown)
+        for feeds in _with_fractions({"pixels": shown}, (batch,), calibrator):
+            expected = probabilities(logits, calibrator, feeds.get(FRACTION), activation=contract.activation)
+            compared = _compare(session.run(feeds), logits, expected, path, bounds, contract.activation)
+            found.append((batch, *compared))
+    rows, dlogit, dprob, agreement = np.array(found).T
     result = Verification(
         max_abs_dlogit=float(dlogit.max()),
         max_abs_dprob=float(dprob.max()),
-        top1_agreement=float(np.average(agreement, weights=batches)),
+        top1_agreement=float(np.average(agreement, weights=rows)),
         batches=batches,
     )
     if result.max_abs_dprob > bounds.probability or result.top1_agreement < bounds.agreement:
@@ -150,12 +154,48 @@ def verify_scorer(path: Path, fused: Path, contract: GraphContract, seed: int = 
     now = rng.integers(0, 34, (plans, steps)).astype(np.int32)
     shown = now.reshape(*now.shape, *(1,) * (start.ndim - 1))
     masked = np.where(step_map[:, None] < shown, end[:, None], start[:, None])
-    answers = open_file(path).run({"start": start, "end": end, "step_map": step_map, "steps": now})
-    expected = open_file(fused).run({"pixels": masked.reshape(-1, *start.shape[1:])})
-    difference = np.abs(answers["probabilities"].reshape(-1, contract.classes) - expected["probabilities"]).max()
-    if not difference <= PROBABILITY_TOLERANCE:
-        raise ContractError(f"{path.name} disagrees with {fused.name} by {difference:.2g}; nothing was written")
-    return float(difference)
+    plan = {"start": start, "end": end, "step_map": step_map, "steps": now}
+    pixels = masked.reshape(-1, *start.shape[1:])
+    scorer, whole, worst = open_file(path), open_file(fused), 0.0
+    for feeds in _with_fractions(plan, now.shape, contract_calibrator(contract)):
+        flat = {FRACTION: feeds[FRACTION].ravel()} if FRACTION in feeds else {}
+        got, expected = (each["probabilities"] for each in (scorer.run(feeds), whole.run({"pixels": pixels} | flat)))
+        difference = float(np.abs(got.reshape(-1, contract.classes) - expected).max())
+        if not difference <= PROBABILITY_TOLERANCE:
+            raise ContractError(f"{path.name} disagrees with {fused.name} by {difference:.2g}; nothing was written")
+        worst = max(worst, difference)
+    return worst
+
+
+def contract_calibrator(contract: GraphContract) -> GraphCalibrator | None:
+    """Returns the calibrator that a contract describes, or None where it has none."""
+    from c2i_fast.calibration.spec import calibrator_from_spec
+
+    return calibrator_from_spec(contract.calibrator) if contract.calibrator else None
+
+
+def sample_fractions(shape: tuple[int, ...], turn: int) -> Floats:
+    """Returns perturbed fractions in [0, 1], other ones at each turn: 0 throughout, 1 throughout, then spread evenly.
+
+    Example:
+        >>> sample_fractions((3,), 2).tolist()
+        [0.0, 0.5, 1.0]
+    """
+    if turn < 2:
+        return np.full(shape, turn, np.float32)
+    count = int(np.prod(shape))
+    return np.asarray(np.linspace(0, 1, count) if count > 1 else [0.5], np.float32).reshape(shape)
+
+
+def _with_fractions(
+    feeds: dict[str, NDArray[Any]], shape: tuple[int, ...], calibrator: GraphCalibrator | None
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yields the feeds of a graph: as they are, or with several perturbed fractions where it takes them."""
+    if calibrator is None or not calibrator.needs_perturbed_fraction:
+        yield feeds
+        return
+    for turn in range(3):
+        yield feeds | {FRACTION: sample_fractions(shape, turn)}
 
 
 def sample_images(contract: GraphContract, count: int, seed: int) -> Floats:

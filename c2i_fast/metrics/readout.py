@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import InputError
+from c2i_fast.protocols import Protocol
 from c2i_fast.types import Calibrator, Doubles, Ints, Reading
 
 Readout = Literal["raw", "calibrated", "logit", "sigmoid"]
@@ -18,14 +20,21 @@ SOFTMAX, LOGIT, SIGMOID, MAPPED_SOFTMAX, MAPPED_SIGMOID = range(5)
 CLASSWISE = {"vector": ("weights", "bias"), "platt": ("slopes", "intercepts")}
 
 
-def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> tuple[str, ...]:
+def check_readouts(
+    readouts: tuple[str, ...],
+    calibrator: Calibrator | None,
+    protocols: Sequence[Protocol] = (),
+    recalx_mismatch: str = "refuse",
+) -> tuple[str, ...]:
     """Returns the read-outs to make: those asked for, or `raw` and, where there is a calibrator, `calibrated`.
 
     Raises:
-        InputError: An unknown name, or `calibrated` without a calibrator.
+        InputError: An unknown name, `calibrated` without a calibrator, or by a ReCalX that was fitted for another
+            baseline than the protocols', unless `recalx_mismatch` is `ok`.
     """
-    if not readouts:
-        return ("raw", "calibrated") if calibrator else ("raw",)
+    from c2i_fast.calibration.recalx import check_mismatch
+
+    readouts = readouts or (("raw", "calibrated") if calibrator else ("raw",))
     for name in readouts:
         if name not in READOUTS:
             raise InputError(f"there is no read-out {name!r}; known: {', '.join(READOUTS)}")
@@ -34,7 +43,19 @@ def check_readouts(readouts: tuple[str, ...], calibrator: Calibrator | None) -> 
             "the calibrated read-out needs a calibrator: give --calibrator FILE (c2i-fast calibrate makes one), "
             "or a model exported with one"
         )
+    used = calibrator if "calibrated" in readouts else None
+    check_mismatch(used, filter(None, (protocol.canonical_baseline for protocol in protocols)), recalx_mismatch)
     return tuple(dict.fromkeys(readouts))
+
+
+def readout_notes(readouts: Sequence[str], calibrator: Calibrator | None) -> tuple[str, ...]:
+    """Returns what a reader of a table of these read-outs must know."""
+    if calibrator is None or calibrator.method != "recalx" or "calibrated" not in readouts or len(readouts) < 2:
+        return ()
+    return (
+        "calibrated is a ReCalX read-out, whose temperature changes along a curve: its areas are compared between "
+        "methods, never with another read-out's",
+    )
 
 
 def read(
@@ -96,12 +117,11 @@ def probabilities(
 
 
 @runtime_checkable
-class PerPassScale(Protocol):
+class PerPassScale(typing.Protocol):
     """A calibrator that multiplies all logits of a pass by one number, which depends on what the pass shows."""
 
     def scales(self, perturbed_fraction: Doubles) -> Doubles:
         """Returns that number for each perturbed fraction λ (P,), float64 (P,): calibrated logits are scale · z."""
-        ...
 
 
 def readable(readouts: Sequence[str], calibrator: Calibrator | None, *, per_pass: bool = False) -> bool:

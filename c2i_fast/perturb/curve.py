@@ -97,7 +97,7 @@ def request_curve(book: Book, ranked: RankedMap, protocol: CurveProtocol) -> tup
         book.step(
             plan,
             k,
-            baseline=drifting or protocol.canonical_baseline,
+            baseline=drifting or protocol.baseline,
             places=(int(sets[0, k]), int(sets[1, k])),
             fraction=float(fractions[k]),
         )

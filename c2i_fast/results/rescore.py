@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from c2i_fast.errors import C2IError, InputError
+from c2i_fast.metrics.measures import protocols_of
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_measures
@@ -17,7 +18,12 @@ from c2i_fast.types import Calibrator, Preprocessing, Score
 
 
 def rescore(
-    run: RunDirectory, calibrator: Calibrator, *, readouts: tuple[str, ...] = (), force: bool = False
+    run: RunDirectory,
+    calibrator: Calibrator,
+    *,
+    readouts: tuple[str, ...] = (),
+    recalx_mismatch: str = "refuse",
+    force: bool = False,
 ) -> tuple[str, dict[Cell, dict[str, float]]]:
     """Writes `scores/rescore-<hash>-part-*.parquet` and returns that prefix and the values by cell.
 
@@ -25,10 +31,12 @@ def rescore(
         run: scored with `--keep-logits`.
         calibrator: a fitted one.
         readouts: by default `raw` and `calibrated`.
+        recalx_mismatch: `ok` lets a ReCalX read passes of another baseline than it was fitted for.
         force: replace an earlier rescoring with the same calibrator.
 
     Raises:
-        InputError: The run kept no logits, is not finished, or was rescored with this calibrator before.
+        InputError: The run kept no logits, is not finished, was rescored with this calibrator before, or has another
+            baseline than its ReCalX.
     """
     from c2i_fast.calibration.spec import calibrator_hash
 
@@ -38,9 +46,10 @@ def rescore(
         raise InputError(
             f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
         )
+    measures = stored_measures(manifest)
     task = ScoreTask(
-        measures=stored_measures(manifest),
-        readouts=check_readouts(readouts, calibrator),
+        measures=measures,
+        readouts=check_readouts(readouts, calibrator, protocols_of(measures), recalx_mismatch),
         preprocessing=Preprocessing(),
         activation=manifest["activation"],
         calibrator=calibrator,

@@ -22,8 +22,8 @@ from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
 from c2i_fast.memory import as_calibrator
-from c2i_fast.metrics.measures import make_measures
-from c2i_fast.metrics.readout import check_readouts
+from c2i_fast.metrics.measures import make_measures, protocols_of
+from c2i_fast.metrics.readout import check_readouts, readout_notes
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.estimate import (
     EXPECTED_SHARE,
@@ -59,6 +59,7 @@ DEFAULTS = RunSettings(
     keep_logits=False,
     seed=0,
     fp32_images=64,
+    recalx_mismatch="refuse",
 )
 PACKAGES = ("c2i-fast", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "torch", "pyarrow", "pillow")
 
@@ -103,6 +104,7 @@ class Outcome:
     full: Mapping[Cell, Mapping[str, float]]
     estimate: Totals | None
     stopping: Stopping | None = None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -116,6 +118,7 @@ class Outcome:
             "passes": {"requested": t.requested, "shared": t.requested - t.run, "run": t.run},
             "seconds": t.seconds,
             "build_seconds": self.build_seconds,
+            "notes": list(self.notes),
             "passes_per_second": t.run / t.seconds if t.seconds else None,
             "engine": {
                 "name": config.engine,
@@ -204,6 +207,7 @@ class Scoring:
             full=full,
             estimate=estimate,
             stopping=stopping,
+            notes=readout_notes(self.task.readouts, self.task.calibrator),
         )
 
     @property
@@ -286,7 +290,9 @@ def prepare(
     _check_maps(maps, source.ids, len(contract.space), contract.channels)
     task = ScoreTask(
         measures=measures,
-        readouts=check_readouts(settings.readouts or (), calibrator),
+        readouts=check_readouts(
+            settings.readouts or (), calibrator, protocols_of(measures), settings.recalx_mismatch or "refuse"
+        ),
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         calibrator=calibrator,

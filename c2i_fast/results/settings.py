@@ -39,6 +39,7 @@ class RunSettings:
     equivalence_margin: float | None = None
     estimand: str | None = None
     decide_on: tuple[str, ...] | None = None
+    recalx_mismatch: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""

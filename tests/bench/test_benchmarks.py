@@ -101,6 +101,27 @@ def test_calibrators(assets):
 
 
 @pytest.mark.slow
+def test_recalx(assets):
+    content, table = run("recalx", "--quick", "--case", "squeezenet")
+    (row,) = content["rows"]
+    assert set(row["masks"]) >= {"random masks", "MoRF", "LeRF", "MoRF, rise", "LeRF, sobel"}
+    for found in row["masks"].values():
+        assert [level["level"] for level in found["levels"]] == list(range(10))
+        assert set(found["differences"]["worst"]) == {"uncalibrated", "temperature"}
+    assert row["calibrator"]["n_fit"] == 8
+    assert "paired differences" in table
+
+
+@pytest.mark.slow
+def test_heads(assets):
+    content, table = run("calibrators", "--heads", "--quick", "--method", "recalx", "--method", "matrix")
+    shares = {row["method"]: row.get("share") for row in content["rows"]}
+    assert shares["recalx"]["median"] > 0
+    assert shares["matrix"] is None
+    assert "share of a pass" in table
+
+
+@pytest.mark.slow
 def test_gpu_on_the_host_checks_then_times():
     pytest.importorskip("torchvision", reason="torchvision is not installed")
     if shutil.which("g++") is None:

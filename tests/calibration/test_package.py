@@ -20,7 +20,8 @@ from c2i_fast.calibration.error import per_sample
 from c2i_fast.types import Calibrator
 
 MODULES = ["affine", "checks", "choose", "dirichlet", "error", "ets", "histogram_ovr", "identity", "isotonic"]
-MODULES += ["isotonic_ovr", "matrix", "monotone", "platt", "report", "spec", "split", "stored", "temperature", "vector"]
+MODULES += ["isotonic_ovr", "mask_law", "matrix", "monotone", "platt", "recalx", "report", "spec", "split", "stored"]
+MODULES += ["temperature", "vector"]
 
 
 def test_importing_it_loads_nothing_heavy():
@@ -53,9 +54,9 @@ def calibrator_class(request):
     return CALIBRATORS[request.param]
 
 
-@pytest.fixture(params=[name for name in CALIBRATORS if name != "platt"])
+@pytest.fixture(params=[name for name in CALIBRATORS if name not in ("platt", "recalx")])
 def softmax_calibrator_class(request):
-    """All whose labels are one class a sample; `test_platt.py` asks the same of the other."""
+    """All that labels of one class a sample are enough for; `test_platt.py`, `test_recalx.py` ask it of the others."""
     return CALIBRATORS[request.param]
 
 

@@ -206,6 +206,7 @@ def test_held_out_samples_cannot_leak_into_the_fit(overconfident):
         ({"labels": [0, 1]}, "2 labels and 3 rows"),
         ({"methods": ()}, "at least one calibration method"),
         ({"methods": ("temprature",)}, "did you mean 'temperature'"),
+        ({"methods": ("recalx", "temperature")}, "recalx is fitted and judged on masked images"),
         ({"fit_fraction": 0.0}, "fit fraction"),
     ],
 )

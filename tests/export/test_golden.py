@@ -12,6 +12,7 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.tape import Tape
 
+from c2i_fast.calibration.recalx import ReCalX
 from c2i_fast.calibration.temperature import Temperature
 from c2i_fast.export.graphs import fused_graph, scorer_graph
 from c2i_fast.types import Preprocessing
@@ -32,14 +33,18 @@ def texts() -> dict[str, str]:
     prep = Preprocessing(mean=(0.5, 0.25, 0.75), std=(0.5,), bgr=True, drop_class=1)
     made = classifier(_network, 3, (4, 4), 3, preprocessing=prep)
     calibrator = Temperature.from_parameters({"temperature": 2.0})
+    two = {"levels": 2, "inverse_temperatures": [0.5, 0.25], "at_bound": [None, None], "samples": [9, 9]}
+    recalx = ReCalX.from_parameters({**two, "baseline": "mean", "mask_law": None})
     graphs = {
         "fused": fused_graph(made.backbone(), made.contract, calibrator),
         "scorer": scorer_graph(made.backbone(), made.contract, calibrator),
+        "fused-recalx": fused_graph(made.backbone(), made.contract, recalx),
+        "scorer-recalx": scorer_graph(made.backbone(), made.contract, recalx),
     }
     return {name: ir.to_onnx_text(graph) + "\n" for name, graph in graphs.items()}
 
 
-@pytest.mark.parametrize("name", ["fused", "scorer"])
+@pytest.mark.parametrize("name", ["fused", "scorer", "fused-recalx", "scorer-recalx"])
 def test_the_graph_is_the_golden_one(name: str) -> None:
     assert texts()[name] == (GOLDEN / f"{name}.onnxtxt").read_text(encoding="utf-8")
 

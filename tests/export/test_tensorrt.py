@@ -11,6 +11,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from c2i_fast.calibration.recalx import ReCalX
+from c2i_fast.engines.tensorrt import TensorRtEngine
 from c2i_fast.engines.tensorrt_file import read_engine, sidecar_path
 from c2i_fast.errors import ContractError, EngineError, InputError, MissingDependencyError
 from c2i_fast.export.classifier import export_classifier
@@ -19,7 +21,9 @@ from c2i_fast.export.save import save_graph
 from c2i_fast.export.tensorrt import engine_profile, export_tensorrt, graph_precision
 from c2i_fast.export.tensorrt_build import BuildPlan, build_engine, layer_types, network_flags
 from c2i_fast.export.tensorrt_verify import sample_feeds, verify_engine
+from c2i_fast.export.verify import open_file, sample_images
 from c2i_fast.kernels.device import DeviceMemoryError
+from c2i_fast.types import EngineConfig
 from tests import nets
 from tests.tensorrt_fake import ELEVEN, TEN, FakeTensorRt, HostStream
 
@@ -510,3 +514,37 @@ def test_the_samples_of_a_scorer_graph_have_its_types():
         "step_map": ((1, 1, 9, 7), "uint8"),
         "steps": ((1, 5), "int32"),
     }
+
+
+# ------------------------------------------------------------------------------------------------ ReCalX
+
+
+@pytest.fixture(scope="module")
+def recalx_graphs(tmp_path_factory):
+    """A fused graph that takes the perturbed fraction, and its scorer graph."""
+    folder = tmp_path_factory.mktemp("recalx")
+    three = {"levels": 3, "inverse_temperatures": [1.5, 0.5, 0.1], "at_bound": [None] * 3, "samples": [9] * 3}
+    calibrator = ReCalX.from_parameters({**three, "baseline": "mean", "mask_law": None})
+    export_classifier(NET, folder / "net.onnx", calibrator=calibrator, scorer=True)
+    return folder / "net.onnx", folder / "net.scorer.onnx"
+
+
+def test_engines_of_recalx_graphs_take_the_perturbed_fraction(trt11, recalx_graphs, tmp_path):
+    report = export(recalx_graphs[0], tmp_path)
+    assert trt11.called("set_shape")[1] == ("set_shape", "perturbed_fraction", (1,), (2,), (4,))
+    assert report.record.verify["max_abs_dprob"] < 1e-5
+    export(recalx_graphs[1], tmp_path, force=True)
+    assert trt11.called("set_shape")[-1] == ("set_shape", "perturbed_fraction", (1, 1), (1, 2), (1, 4))
+
+
+def test_an_engine_that_scores_is_fed_zeros_for_the_fraction(trt11, recalx_graphs, tmp_path):
+    export(recalx_graphs[0], tmp_path)
+    config = EngineConfig(engine="tensorrt", device="cuda", batch_size=3)
+    engine = TensorRtEngine.open(tmp_path / "out" / "net.engine", config, HostStream())
+    engine.resize(2)
+    assert trt11.called("set_input_shape")[-1] == ("set_input_shape", "perturbed_fraction", (2,))
+    images = sample_images(NET.contract, 2, 0)
+    engine.device.upload(images, engine.input(0))
+    logits = engine.device.download(engine.run(0), (2, NET.contract.classes), np.float32)
+    expected = open_file(recalx_graphs[0]).run({"pixels": images, "perturbed_fraction": np.ones(2, np.float32)})
+    np.testing.assert_allclose(logits, expected["logits"], rtol=1e-5)

@@ -9,6 +9,7 @@ import pytest
 
 from c2i_fast.calibration.identity import Identity
 from c2i_fast.calibration.platt import Platt
+from c2i_fast.calibration.recalx import ReCalX
 from c2i_fast.calibration.temperature import Temperature
 from c2i_fast.calibration.vector import Vector
 from c2i_fast.data.memory import MemoryImages, memory_maps
@@ -292,7 +293,28 @@ def test_an_engine_that_takes_normalised_halves_gets_them(layout, bgr, by_channe
         np.testing.assert_array_equal(row, storage.encode(np.where(plan.step_map < k, plan.end, plan.start)))
 
 
-def test_scoring_on_a_device_sends_down_read_outs_alone():
+RECALX = {
+    "levels": 3,
+    "inverse_temperatures": [1.4, 0.9, 0.2],
+    "at_bound": [None] * 3,
+    "samples": [9] * 3,
+    "baseline": "mean",
+    "mask_law": None,
+}
+
+
+@pytest.mark.parametrize(
+    "calibrator",
+    [
+        Temperature.from_parameters({"temperature": 0.7}),
+        Vector.from_parameters(
+            {"weights": [0.5 + k / 8 for k in range(CLASSES)], "bias": [k / 9 for k in range(CLASSES)]}
+        ),
+        ReCalX.from_parameters(RECALX),
+    ],
+    ids=lambda calibrator: calibrator.method,
+)
+def test_scoring_on_a_device_sends_down_read_outs_alone(calibrator):
     """Logits of the clean passes, and of all others the read-outs: scores equal to 1e-6, a fraction of the bytes."""
     rng = np.random.default_rng(6)
     images = MemoryImages(rng.random((9, CHANNELS, *SPACE), np.float32))
@@ -301,7 +323,7 @@ def test_scoring_on_a_device_sends_down_read_outs_alone():
         measures=make_measures(("deletion", "insertion", "gap"), ("c2i",), {"intervals": "7"}),
         readouts=("raw", "calibrated", "logit"),
         preprocessing=Preprocessing(),
-        calibrator=Temperature.from_parameters({"temperature": 0.7}),
+        calibrator=calibrator,
         passes_per_part=40,
     )
     found = {}

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from c2i_fast.calibration.temperature import Temperature
 from c2i_fast.errors import InputError
-from c2i_fast.metrics.readout import READOUTS, check_readouts, probabilities, read
+from c2i_fast.metrics.readout import READOUTS, check_readouts, probabilities, read, readable, readout_notes
 
 examples = settings(deadline=None, derandomize=True, max_examples=80)
 LOGITS = hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.integers(2, 6)), elements=st.floats(-60, 60, width=32))
@@ -115,3 +115,18 @@ def test_calibrated_without_a_calibrator_and_unknown_names_are_errors():
         check_readouts(("raw", "calibrated"), None)
     with pytest.raises(InputError, match="no read-out 'softmax'; known: raw, calibrated, logit, sigmoid"):
         check_readouts(("softmax",), None)
+
+
+def test_a_device_does_not_read_by_the_level_of_perturbation():
+    from c2i_fast.calibration.recalx import ReCalX
+
+    two = {"levels": 2, "inverse_temperatures": [1.0, 0.5], "at_bound": [None] * 2, "samples": [9, 9]}
+    recalx = ReCalX.from_parameters({**two, "baseline": "mean", "mask_law": None})
+    assert not readable(("raw", "calibrated"), recalx)
+    assert readable(("raw", "logit"), recalx)
+    logits = np.array([[2.0, 0.0], [2.0, 0.0]])
+    found = read("calibrated", logits, 0, calibrator=recalx, perturbed_fraction=np.array([0.2, 0.8]))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp([-2.0, -1.0])))
+    assert readout_notes(("raw", "calibrated"), recalx)
+    assert not readout_notes(("calibrated",), recalx)
+    assert not readout_notes(("raw", "calibrated"), TEMPERATURE)

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from c2i_fast.attribution.random_numbers import generator
 from c2i_fast.errors import InputError
 from c2i_fast.perturb.sampled import (
     Sample,
@@ -23,6 +22,7 @@ from c2i_fast.perturb.sampled import (
     spacing_for,
     trapezoid_weights,
 )
+from c2i_fast.random_numbers import generator
 
 examples = settings(deadline=None, derandomize=True, max_examples=30)
 X = np.linspace(0, 1, 225)

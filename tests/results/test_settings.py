@@ -30,6 +30,7 @@ STORED = RunSettings(
     equivalence_margin=0.01,
     estimand="set",
     decide_on=("gap:raw",),
+    recalx_mismatch="refuse",
 )
 OTHER = {
     "metrics": ("insertion",),
@@ -51,6 +52,7 @@ OTHER = {
     "equivalence_margin": 0.02,
     "estimand": "population",
     "decide_on": ("gap",),
+    "recalx_mismatch": "ok",
 }
 
 

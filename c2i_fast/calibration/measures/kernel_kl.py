@@ -70,6 +70,47 @@ def kernel_kl_top_label_sets(confidence: Doubles, sets: NDArray[Any], bandwidth:
     return np.asarray(total / len(p))
 
 
+def kernel_kl_top_label_groups(
+    confidence: Doubles, correct: NDArray[Any], groups: NDArray[np.intp], weights: Doubles
+) -> Doubles:
+    """Returns `kernel_kl_top_label` of samples that come in groups, for each of D weightings of them, float64 (D,).
+
+    Samples of one group (masked versions of one image) share a label, so each q_i is the kernel mean over the samples
+    of other groups alone. A group's weight counts in the mean over i and in every kernel mean.
+
+    Args:
+        confidence: (N,) in [0, 1].
+        correct: (N,) of 0 and 1, or bool.
+        groups: int (N,), numbers 0..G−1, at least two of them different.
+        weights: (D, G), above 0.
+
+    Raises:
+        InputError: as `check_outcomes`; a single group.
+
+    Example:
+        >>> sure, right = np.full(4, 0.9), np.array([1, 0, 1, 0])
+        >>> kernel_kl_top_label_groups(sure, right, np.arange(4), np.ones((1, 4))).round(6)
+        array([0.567459])
+    """
+    from scipy.special import xlogy
+
+    sure, outcomes = check_outcomes(confidence, correct)
+    if len(np.unique(groups)) < 2:
+        raise InputError("the kernel error of grouped samples needs at least 2 groups")
+    p = _binary(sure)
+    width = _best_bandwidth(p, groups)
+    risk = -(outcomes * np.log(p[:, 1]) + (1 - outcomes) * np.log(p[:, 0]))
+    own = weights[:, groups]
+    member = np.eye(weights.shape[1])[groups]
+    total = own @ risk
+    for block in row_blocks(len(p), len(p)):
+        kernels = _scaled_kernels(p, block, width, groups)[0]
+        seen = (kernels @ member) @ weights.T
+        q = np.clip((kernels * outcomes @ member) @ weights.T / seen, 0, 1)
+        total += np.einsum("db,bd->d", own[:, block], xlogy(q, q) + xlogy(1 - q, 1 - q))
+    return np.asarray(total / own.sum(axis=1))
+
+
 def kl_top_label(confidence: ArrayLike, chance: ArrayLike) -> float:
     """Returns (1/N) Σ_i [µ_i log(µ_i/c_i) + (1 − µ_i) log((1 − µ_i)/(1 − c_i))] in nats, ≥ 0, of known chances µ.
 
@@ -142,9 +183,17 @@ def kernel_bandwidth(probabilities: ArrayLike) -> float:
     p = _inside(np.asarray(probabilities, np.float64))
     if len(p) < 2:
         raise InputError(f"a leave-one-out kernel needs at least 2 samples, got {len(p)}")
-    p = p[np.lexsort(p.T)]
-    chosen = p[np.linspace(0, len(p) - 1, min(len(p), LIKELIHOOD_SAMPLES)).round().astype(np.intp)]
-    scores = [_log_likelihood(chosen, float(bandwidth)) for bandwidth in BANDWIDTHS]
+    return _best_bandwidth(p)
+
+
+def _best_bandwidth(p: Doubles, groups: NDArray[np.intp] | None = None) -> float:
+    """The bandwidth of greatest likelihood, each sample (or its whole group) left out of its own density."""
+    order = np.lexsort(p.T)
+    chosen = order[np.linspace(0, len(p) - 1, min(len(p), LIKELIHOOD_SAMPLES)).round().astype(np.intp)]
+    own = None if groups is None else groups[chosen]
+    if own is not None and len(np.unique(own)) < 2:  # the samples kept are of one group
+        own = None
+    scores = [_log_likelihood(p[chosen], float(bandwidth), own) for bandwidth in BANDWIDTHS]
     return float(BANDWIDTHS[int(np.argmax(scores))])
 
 
@@ -178,20 +227,24 @@ def _mean_negentropy(p: Doubles, labels: NDArray[np.int64], bandwidth: float) ->
     return total / len(p)
 
 
-def _log_likelihood(p: Doubles, bandwidth: float) -> float:
+def _log_likelihood(p: Doubles, bandwidth: float, groups: NDArray[np.intp] | None = None) -> float:
     total = 0.0
     for block in row_blocks(len(p), len(p)):
-        kernels, largest = _scaled_kernels(p, block, bandwidth)
+        kernels, largest = _scaled_kernels(p, block, bandwidth, groups)
         total += float((np.log(kernels.sum(axis=1)) + largest).sum())
     return total
 
 
-def _scaled_kernels(p: Doubles, block: slice, bandwidth: float) -> tuple[Doubles, Doubles]:
+def _scaled_kernels(
+    p: Doubles, block: slice, bandwidth: float, groups: NDArray[np.intp] | None = None
+) -> tuple[Doubles, Doubles]:
     """Kernels (b, N), each row divided by its largest, and the logarithm of that, (b,).
 
     Scaled because all kernels at a lone sample may be below the smallest float.
     """
     kernels = _log_kernels(p, block, bandwidth)
+    if groups is not None:
+        kernels[groups[block][:, None] == groups] = -np.inf
     largest = kernels.max(axis=1)
     kernels -= largest[:, None]
     np.exp(kernels, out=kernels)
