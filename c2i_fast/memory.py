@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError
-from c2i_fast.metrics.measures import make_measures
+from c2i_fast.metrics.measures import check_regions, make_measures
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import ScoreTask, score_stream
@@ -68,6 +68,7 @@ def score(
     calibrator: Calibrator | str | Path | None = None,
     target: str | int = "top1",
     labels: Any = None,
+    regions: Any = None,
     ids: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     engine: str = "auto",
@@ -88,6 +89,8 @@ def score(
         calibrator: a fitted one or a file; by default the model's own.
         target: `top1`, `label` (needs `labels`) or a class index.
         labels: one class index an image.
+        regions: where the objects are, for metrics that need it: masks (N, h, w) of the images' size, not zero inside,
+            or a file as for the command's `--regions`.
         ids: one distinct name an image; by default its number.
         preprocessing: of a bare model: (pixel − mean) / std; a fused file has its own.
         engine: `auto`, `onnxruntime`, `openvino` or `torch`.
@@ -107,6 +110,7 @@ def score(
         (6, 30, 16)
     """
     from c2i_fast.data.memory import MemoryImages, memory_maps
+    from c2i_fast.data.regions import open_regions
     from c2i_fast.export.open import engine_for
 
     source = MemoryImages(images, ids=ids, labels=labels)
@@ -114,6 +118,7 @@ def score(
     first = next(source.loads(0))()
     presets = (preset,) if isinstance(preset, str) else tuple(preset)
     measures = make_measures(metrics, presets, {**(overrides or {}), **_target(target)})
+    check_regions(measures, regions is not None)
     classifier = as_classifier(model, preprocessing, first.shape)
     calibrator = as_calibrator(calibrator, classifier)
     task = ScoreTask(
@@ -122,6 +127,7 @@ def score(
         preprocessing=classifier.contract.preprocessing,
         activation=classifier.contract.activation,
         calibrator=calibrator,
+        regions=None if regions is None else open_regions(regions, source),
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
     return _run(classifier, choice, task, source, sources, first)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
+from c2i_fast.data.frame import Frame
 from c2i_fast.errors import InputError, UsageError
-from c2i_fast.types import Floats, frozen
+from c2i_fast.types import Bools, Floats, frozen
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ class Image:
         pixels: float32 (C, *space), read-only; pictures are RGB (or grey) in [0, 1], float arrays are as stored.
         labels: class indices; empty where the source has none.
         target: the class to follow, where the source names one.
+        region: bool (*space), where the object is; None where nobody said, or what was said is not in view.
     """
 
     index: int
@@ -33,6 +35,7 @@ class Image:
     pixels: Floats
     labels: tuple[int, ...] = ()
     target: int | None = None
+    region: Bools | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", frozen(self.pixels))
@@ -79,6 +82,10 @@ class ImageSource(ABC):
     @abstractmethod
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields, from image `start` on, what returns its pixels when called (in a thread); a fault is `InputError`."""
+
+    def frame(self, number: int) -> Frame:
+        """Returns what was done to the size of image `number`; here, that it is taken as it is."""
+        return Frame.whole(next(iter(self.loads(number)))().shape[1:])
 
     def stream(
         self, start: int = 0, *, workers: int = 2, on_error: Literal["stop", "skip"] = "stop"
