@@ -67,7 +67,7 @@ def relevance_mass(saliency: Doubles, region: Bools, protocol: MassProtocol) -> 
 
     Arras et al., Information Fusion 2022, pool the channels of an attribution to one non-negative R first, in several
     ways; a map comes here with its channels pooled, and then `positive` is their "sum, pos" and the number is the
-    energy-based pointing game's. `absolute` is the importance mass of XAI-TRIS (Clark et al. 2024).
+    energy-based pointing game's. `absolute` is the importance mass accuracy of EXACT (arXiv 2405.12261).
 
     Example:
         >>> protocol = MassProtocol(name="c2i", metric="relevance-mass", relevance="absolute")

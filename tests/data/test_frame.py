@@ -49,7 +49,9 @@ def test_whole_and_without_a_size_are_the_picture_itself():
     assert [points.tolist() for points in Frame.whole((3,)).points()] == [[0.5, 1.5, 2.5]]
 
 
-@pytest.mark.parametrize(("stored", "cover", "corner"), [((100, 50), (128, 64), (36, 4)), ((50, 99), (64, 126), (4, 35))])
+@pytest.mark.parametrize(
+    ("stored", "cover", "corner"), [((100, 50), (128, 64), (36, 4)), ((50, 99), (64, 126), (4, 35))]
+)
 def test_the_short_side_is_covered_and_margins_are_halved(stored, cover, corner):
     frame = Frame.of(stored, Preprocessing(size=(56, 56), crop=0.875))
     assert (frame.cover, frame.corner) == (cover, corner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def slow_variation(binary, power):
     total = 0.0
     for axis in range(binary.ndim):
         lines = np.moveaxis(binary, axis, 0).reshape(binary.shape[axis], -1).tolist()
-        steps = [a != b for low, high in zip(lines, lines[1:], strict=False) for a, b in zip(low, high, strict=True)]
+        steps = [a != b for low, high in pairwise(lines) for a, b in zip(low, high, strict=True)]
         total += (sum(steps) / len(steps)) ** power if steps else 0
     return total
 

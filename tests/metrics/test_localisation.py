@@ -119,10 +119,9 @@ def test_roc_auc_is_scikit_learns(saliency, region):
 @settings(deadline=None, max_examples=30)
 @given(arrays(np.float64, 6, elements=LEVELS), arrays(np.bool_, 6), st.integers(1, 6))
 def test_top_hits_are_expected_over_every_order_of_the_ties(saliency, region, count):
-    hits = []
-    for order in permutations(range(6)):
-        if list(saliency[list(order)]) == sorted(saliency, reverse=True):
-            hits.append(sum(region[i] for i in order[:count]))
+    falling = sorted(saliency, reverse=True)
+    orders = [order for order in permutations(range(6)) if list(saliency[list(order)]) == falling]
+    hits = [sum(region[i] for i in order[:count]) for order in orders]
     assert top_hits(saliency, region, count) == pytest.approx(np.mean(hits), abs=1e-12)
 
 
@@ -171,7 +170,9 @@ def test_a_region_of_the_whole_image_has_no_roc_auc():
     saliency = np.arange(20.0).reshape(SHAPE)
     whole = np.ones(SHAPE, bool)
     assert value("roc-auc", saliency, whole) is None
-    assert [value(metric, saliency, whole) for metric in ("pointing-game", "relevance-mass", "relevance-rank")] == [1] * 3
+    assert [value(metric, saliency, whole) for metric in ("pointing-game", "relevance-mass", "relevance-rank")] == [
+        1
+    ] * 3
 
 
 def test_extreme_maps_neither_overflow_nor_vanish():
@@ -183,7 +184,9 @@ def test_extreme_maps_neither_overflow_nor_vanish():
 
 def test_signals_have_regions_too():
     saliency, region = np.array([0.0, 3, 1, 0]), np.array([False, True, True, False])
-    assert value("pointing-game", saliency, region) == value("iou", saliency, region, threshold="share", share="0.2") == 1
+    assert (
+        value("pointing-game", saliency, region) == value("iou", saliency, region, threshold="share", share="0.2") == 1
+    )
 
 
 def test_what_every_field_does_is_told_by_the_hash():
