@@ -84,8 +84,8 @@ class ImageSource(ABC):
         """Yields, from image `start` on, what returns its pixels when called (in a thread); a fault is `InputError`."""
 
     def frame(self, number: int) -> Frame:
-        """Returns what was done to the size of image `number`; here, that it is taken as it is."""
-        return Frame.whole(next(iter(self.loads(number)))().shape[1:])
+        """Returns what is done to the size of image `number`; a source that cannot say has no regions."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it does to the size of image {number}")
 
     def stream(
         self, start: int = 0, *, workers: int = 2, on_error: Literal["stop", "skip"] = "stop"

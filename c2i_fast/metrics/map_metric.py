@@ -24,6 +24,8 @@ F = TypeVar("F", bound=Function)
 class MapMetric(Metric):
     """A number of a map; its rows have the read-out `none`.
 
+    A map with a channel axis is summed over its channels first.
+
     Attributes:
         function: takes the saliency in float64, the region where the metric needs one, and the protocol.
     """
@@ -39,6 +41,8 @@ class MapMetric(Metric):
     def request(self, case: MapCase, book: Book, protocols: Sequence[Protocol]) -> Asked | None:
         """Returns no passes, and the value; None where the image has no region, or no answer."""
         saliency = case.saliency.astype(np.float64)
+        if saliency.ndim == case.image.pixels.ndim:
+            saliency = saliency.sum(0)
         if "region" not in self.needs:
             value = self.function(saliency, protocols[0])
         elif case.image.region is None:

@@ -257,13 +257,13 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     calibrator = as_calibrator(request.calibrator, classifier)
     measures = make_measures(settings.metrics or (), settings.presets or (), settings.overrides or {})
     check_regions(measures, request.regions is not None)
+    regions = open_regions(request.regions, source) if request.regions is not None else None
     contract = classifier.contract
     engine = _engine(settings, classifier)
     check_targets(measures[0].protocol.target, source, contract.classes)
     maps = open_maps(request.maps)
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space))
-    regions = open_regions(request.regions, source) if request.regions is not None else None
     task = ScoreTask(
         measures=measures,
         readouts=check_readouts(settings.readouts or (), calibrator),

@@ -7,15 +7,19 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import c2i_fast
+from c2i_fast.data import source
 from c2i_fast.data.memory import MemoryImages, memory_maps
 from c2i_fast.data.regions import open_regions
+from c2i_fast.metrics.base import MapCase
 from c2i_fast.metrics.measures import make_measures
+from c2i_fast.perturb.curve import RankedMap
 from c2i_fast.results.estimate import SubsetSource
 from c2i_fast.score import ScoreTask, score_stream
 from c2i_fast.types import Preprocessing
@@ -225,6 +229,23 @@ def test_a_subset_of_the_images_finds_its_own_regions():
     whole = auc_of(score_stream(images.stream(), maps, passes, task))
     chosen = SubsetSource(images, frozenset(["3", "1"]))
     assert auc_of(score_stream(chosen.stream(), maps, passes, task)) == {i: whole[i] for i in ("1", "3")}
+    regions = open_regions(np.array([task.regions.load(i) for i in ("1", "3")]), chosen)
+    assert auc_of(score_stream(chosen.stream(), maps, passes, replace(task, regions=regions))) == {
+        i: whole[i] for i in ("1", "3")
+    }
+
+
+@pytest.mark.parametrize("metric", [*LOCAL, *COMPLEX])
+def test_a_map_with_a_channel_axis_is_summed_over_its_channels(metric):
+    rng = np.random.default_rng(0)
+    saliency = rng.normal(size=(3, 6, 5)).astype(np.float32)
+    image = source.Image(index=0, id="a", pixels=np.zeros((3, 6, 5), np.float32), region=rng.random((6, 5)) < 0.5)
+    (measure,) = make_measures((metric,), ("c2i",))
+    found = []
+    for values in (saliency, saliency.astype(np.float64).sum(0)):
+        case = MapCase(image=image, method="m", ranked=RankedMap(saliency=values))
+        found.append(measure.metric.request(case, None, measure.protocols).x[0])
+    assert found[0] == pytest.approx(found[1], abs=1e-12)
 
 
 def test_a_part_holds_no_more_images_than_it_may_however_few_passes_they_need(monkeypatch):

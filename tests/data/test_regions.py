@@ -82,6 +82,20 @@ def test_boxes_and_the_masks_they_are_go_through_resize_and_crop_alike(images, t
         np.testing.assert_array_equal(region, by_mask.load(image.id))
 
 
+def test_an_npz_of_pictures_frames_its_regions_as_files_do(images, table, tmp_path):
+    options = {"size": (8, 8), "crop": 0.8}
+    stored = [np.asarray(Image.open(tmp_path / "images" / f"{name}.png")) for name in "abc"]
+    np.savez(tmp_path / "images.npz", images=np.array(stored), ids=["a.png", "b.png", "c.png"])
+    boxes = table("a.png,2,1,9,8", "b.png,5,0,6,10", "c.png,3,2,14,7")
+    arrays = open_images(tmp_path / "images.npz", preprocessing=Preprocessing(**options))
+    for name in arrays.ids:
+        region = open_regions(boxes, arrays).load(name)
+        assert region.shape == (8, 8)
+        np.testing.assert_array_equal(region, open_regions(boxes, images(**options)).load(name))
+    as_they_are = open_images(tmp_path / "images.npz", preprocessing=Preprocessing(size=SIZE, crop=0.5))
+    np.testing.assert_array_equal(open_regions(boxes, as_they_are).load("a.png"), box(2, 1, 9, 8))
+
+
 def _saved(source, values):
     path = source._root.parent / "masks.npz"
     np.savez(path, masks=values, ids=[name.removesuffix(".png") for name in source.ids])
