@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError, UsageError
-from c2i_fast.metrics.measures import make_measures, protocols_of
+from c2i_fast.metrics.measures import check_regions, make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
@@ -77,6 +77,7 @@ def score(
     recalx_mismatch: str = "refuse",
     target: str | int = "top1",
     labels: Any = None,
+    regions: Any = None,
     ids: Sequence[str] | None = None,
     preprocessing: Preprocessing | None = None,
     activation: Activation | None = None,
@@ -100,6 +101,8 @@ def score(
         target: `top1`, `label` (needs `labels`) or a class index.
         labels: one class index an image; for a sigmoid head an array (N, K) of 0 and 1, or N sequences of indices (for
             K = 1: N times 0 or 1). Each label of an image is followed.
+        regions: where the objects are, for metrics that need it: masks (N, h, w) of the images' size, not zero inside,
+            or a file as for the command's `--regions`.
         ids: one distinct name an image; by default its number.
         preprocessing: of a bare model: (pixel − mean) / std; a fused file has its own.
         activation: of a bare model, `softmax` (the default) or `sigmoid`.
@@ -120,11 +123,13 @@ def score(
         (6, 30, 16)
     """
     from c2i_fast.data.memory import MemoryImages, memory_maps
+    from c2i_fast.data.regions import open_regions
     from c2i_fast.export.open import engine_for
 
     first = next(MemoryImages(images, ids=ids).loads(0))()
     presets = (preset,) if isinstance(preset, str) else tuple(preset)
     measures = make_measures(metrics, presets, {**(overrides or {}), **_target(target)})
+    check_regions(measures, regions is not None)
     classifier = as_classifier(model, preprocessing, first.shape, activation)
     contract, calibrator = classifier.contract, as_calibrator(calibrator, classifier)
     several = contract.classes if contract.activation == "sigmoid" else None
@@ -136,6 +141,7 @@ def score(
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         calibrator=calibrator,
+        regions=None if regions is None else open_regions(regions, source),
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
     return _run(classifier, choice, task, source, memory_maps(maps, source.ids), first)

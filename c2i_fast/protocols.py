@@ -177,3 +177,75 @@ class CurveProtocol(Protocol):
         if self.baseline.startswith("running-") and self.start == "baseline":
             return f"baseline={self.baseline} is made step by step from the image, and start=baseline begins without it"
         return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapProtocol(Protocol):
+    """A metric of the map alone, or of the map and a region, that leaves nothing to choose."""
+
+    kind: ClassVar[str] = "map"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointingProtocol(Protocol):
+    """Whether the maximum of a map lies in a region.
+
+    Attributes:
+        tolerance: a maximum at most so many pixels from the region counts as inside.
+    """
+
+    kind: ClassVar[str] = "pointing"
+    settable: ClassVar[tuple[str, ...]] = ("target", "tolerance")
+
+    tolerance: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MassProtocol(Protocol):
+    """The share of a map's relevance that lies in a region.
+
+    Attributes:
+        relevance: of signed maps, `positive` counts max(v, 0) and `absolute` |v|.
+    """
+
+    kind: ClassVar[str] = "mass"
+    settable: ClassVar[tuple[str, ...]] = ("relevance", "target")
+
+    relevance: Literal["positive", "absolute"] = "positive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverlapProtocol(Protocol):
+    """How well what a map marks and a region cover each other.
+
+    Attributes:
+        threshold: what a map marks: above its `otsu` threshold, its top K with K the `region-size`, or at least a
+            `share` of its maximum.
+        share: that share.
+    """
+
+    kind: ClassVar[str] = "overlap"
+    settable: ClassVar[tuple[str, ...]] = ("share", "target", "threshold")
+
+    threshold: Literal["otsu", "region-size", "share"] = "otsu"
+    share: float | None = None
+
+    def clash(self) -> str | None:
+        """Returns which fields contradict each other, in words; None where none do."""
+        if (self.threshold == "share") != (self.share is not None):
+            return f"threshold={self.threshold} and share={self.share} do not fit; threshold=share goes with a share"
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariationProtocol(Protocol):
+    """The total variation of what a map marks above its Otsu threshold.
+
+    Attributes:
+        power: of each axis's mean, before they are added.
+    """
+
+    kind: ClassVar[str] = "variation"
+    settable: ClassVar[tuple[str, ...]] = ("power", "target")
+
+    power: int = 1

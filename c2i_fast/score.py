@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -44,10 +44,12 @@ from c2i_fast.types import (
 if TYPE_CHECKING:
     from c2i_fast.attribution.base import Method
     from c2i_fast.data.map_source import MapSource
+    from c2i_fast.data.region_source import RegionSource
 
 PASSES_PER_PART = 1024
 PASSES_PER_PART_ON_GPU = 65_536
 MOST_PLANNING_THREADS = 4
+MOST_IMAGES_PER_PART = 1024  # metrics that need no pass would else hold any number of images
 MOST_DIRECT_PER_PART = 256  # images that no mask makes are held whole until they are run
 
 
@@ -62,6 +64,7 @@ class ScoreTask:
         controls: methods that look at no model, whose maps are made on the way.
         passes_per_part: images are worked on in groups that reach this many passes.
         seed: of whatever a metric or a baseline draws.
+        regions: where the object of each image is, for metrics that need to know.
     """
 
     measures: tuple[Measure, ...]
@@ -72,6 +75,7 @@ class ScoreTask:
     controls: tuple[Method, ...] = ()
     passes_per_part: int = PASSES_PER_PART
     seed: int = 0
+    regions: RegionSource | None = None
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -161,6 +165,8 @@ def maps_of(image: Image, maps: Mapping[str, MapSource], task: ScoreTask) -> dic
 
 def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask) -> ImagePlan:
     """Returns the passes that serve every method, metric and end of one image."""
+    if task.regions is not None:
+        image = replace(image, region=task.regions.load(image.id))
     given = Given(pixels=image.pixels, preprocessing=task.preprocessing, image=image.id, seed=task.seed)
     book, partitions = Book(given=given), dict[Partition, Units]()
     requests = []
@@ -168,7 +174,7 @@ def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask)
         ranked = RankedMap(saliency=values, partitions=partitions)
         case = MapCase(image=image, method=method, ranked=ranked, seed=task.seed)
         requests += [measure.request(case, book) for measure in task.measures]
-    return closed(book, requests)
+    return closed(book, [request for request in requests if request is not None])
 
 
 def _parts(planned: Iterable[Planned], passes_per_part: int) -> Iterator[list[Planned]]:
@@ -177,7 +183,7 @@ def _parts(planned: Iterable[Planned], passes_per_part: int) -> Iterator[list[Pl
     for item in planned:
         group.append(item)
         total += _weight(item[1], passes_per_part) if item[1] else 0
-        if total >= passes_per_part:
+        if total >= passes_per_part or len(group) >= MOST_IMAGES_PER_PART:
             yield group
             group, total = [], 0
     if group:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int32]
+Bools = NDArray[np.bool_]
 Feeds = Mapping[str, NDArray[Any]]
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]

@@ -36,9 +36,9 @@ class ReadingNumpy(nets.NumpyPasses):
     def read(self, plans, work, reading: Reading):
         self.calls.append(("read", len(work)))
         logits = nets.NumpyPasses(self.logits_of).select(plans, work)
-        columns = zip(reading.kinds, reading.scales, strict=True)
-        values = [[_read(z[t], z, k, s) for z, t in zip(logits, reading.targets, strict=True)] for k, s in columns]
-        return np.array(values, np.float32).T
+        rows = zip(logits, reading.targets, reading.scales, strict=True)
+        values = [[_read(z[t], z, k, s) for k, s in zip(reading.kinds, own, strict=True)] for z, t, own in rows]
+        return np.array(values, np.float32)
 
 
 def _read(target, z, kind, scale):

@@ -144,6 +144,10 @@ def score(
         list[str] | None,
         typer.Option(metavar="[NAME=]PATH", help="What explain wrote, an .npz with maps and ids, or a folder of .npy."),
     ] = None,
+    regions: Annotated[
+        str | None,
+        typer.Option(metavar="SRC", help="Where objects are: a CSV file,x0,y0,x1,y1; a folder of masks; an .npz."),
+    ] = None,
     calibrator: Annotated[Path | None, typer.Option(help="A calibrator file, for a model that carries none.")] = None,
     workers: Workers = 2,
     on_error: OnError = "stop",
@@ -165,6 +169,8 @@ def score(
         raise UsageError("--resume goes on with a run and --force replaces it; give one of them")
     if not all(maps or ()):
         raise UsageError("--maps is empty; give [NAME=]PATH")
+    if regions == "":
+        raise UsageError("--regions is empty; give a CSV, a folder of masks or an .npz")
     request = RunRequest(
         out=out,
         given=scored.settings(engine),
@@ -172,6 +178,7 @@ def score(
         calibrator=calibrator,
         resume=resume,
         force=force,
+        regions=regions,
     )
     settings = request.settings()
     followed = (settings.overrides or {}).get("target", "top1")
@@ -184,6 +191,8 @@ def score(
     classifier = model.load(say, settings.seed or 0)
     source = open_source(images, classifier, say, settings.limit)
     scoring = prepare(request, settings, classifier, source, on_error)  # type: ignore[arg-type]
+    for note in scoring.notes:
+        say(note)
     say(f"engine: {scoring.engine.config.engine} {scoring.engine.config.precision} ({scoring.engine.reason})")
     if dry_run:
         _forecast(scoring, talk, workers)

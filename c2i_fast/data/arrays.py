@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from c2i_fast.data.columns import read_ids, read_integers, read_labels
 from c2i_fast.data.files import check_pictures
 from c2i_fast.data.fingerprint import of_records
+from c2i_fast.data.frame import Frame
 from c2i_fast.data.labels import ClassIndex
 from c2i_fast.data.records import Records, members
 from c2i_fast.data.source import ImageSource
@@ -37,6 +38,8 @@ class ArraySource(ImageSource):
             self._preprocessing = _rule(images, preprocessing, channels)
             self._pictures = images.dtype == np.uint8
             total = images.shape[0]
+            stored = images.shape[1:3] if self._pictures else images.shape[2:]
+            self._frame = Frame.of(stored, self._preprocessing) if self._pictures else Frame.whole(stored)
         there = members(path)
         ids = read_ids(path, total)[:limit] if "ids" in there else [str(number) for number in range(total)][:limit]
         labels = None
@@ -62,6 +65,10 @@ class ArraySource(ImageSource):
             for place in places:
                 record = images.read(place)
                 yield partial(self._picture, record) if self._pictures else partial(_as_stored, record)
+
+    def frame(self, number: int) -> Frame:
+        """Returns what resizing and cropping do to a record; all are of one size."""
+        return self._frame
 
     def _picture(self, record: NDArray[Any]) -> Floats:
         from PIL import Image  # here, so that float arrays and `--help` need no Pillow

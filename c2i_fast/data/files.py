@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from c2i_fast.data.fingerprint import of_files
+from c2i_fast.data.frame import Frame
 from c2i_fast.data.source import ImageSource
 from c2i_fast.errors import InputError
 from c2i_fast.types import Floats, Preprocessing
@@ -45,6 +46,12 @@ class FileSource(ImageSource):
 
         for place in places:
             yield partial(decode, self._root / self.ids[place], self._preprocessing, self._channels)
+
+    def frame(self, number: int) -> Frame:
+        """Returns what resizing and cropping do to the picture, whose size is read from its header."""
+        from c2i_fast.data.pictures import upright_size
+
+        return Frame.of(upright_size(self._root / self.ids[number]), self._preprocessing)
 
 
 def check_pictures(preprocessing: Preprocessing, channels: int, where: object) -> None:

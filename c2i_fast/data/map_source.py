@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from c2i_fast.data.columns import read_ids
 from c2i_fast.data.fingerprint import of_files, of_records
 from c2i_fast.data.folder import files_below
+from c2i_fast.data.names import keys_of
 from c2i_fast.data.npy import read_npy
 from c2i_fast.data.records import Records
 from c2i_fast.data.resize import resize_map
@@ -43,10 +44,8 @@ class MapSource(ABC):
         """Returns the map stored for one of `ids`, as it is."""
 
     def find(self, image_id: str) -> str | None:
-        """Returns the key of the image's map: its id, its id without the file extension, or its stem; else None."""
-        path = PurePosixPath(image_id)
-        keys = (image_id, path.with_suffix("").as_posix(), path.stem) if path.name else (image_id,)
-        return next((key for key in keys if key in self._known), None)
+        """Returns the key of the image's map: its id, that without the extension, its name or stem; else None."""
+        return next((key for key in keys_of(image_id) if key in self._known), None)
 
     def load(self, image_id: str, space: tuple[int, ...], channels: int = 1) -> Floats:
         """Returns the map of an image as float32 of shape `space`, read-only and finite.

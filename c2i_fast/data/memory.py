@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from c2i_fast.data.frame import Frame
 from c2i_fast.data.label_sets import label_sets
 from c2i_fast.data.labels import ClassIndex
 from c2i_fast.data.map_source import MapSource
@@ -63,6 +64,10 @@ class MemoryImages(ImageSource):
     def fingerprint(self) -> str:
         """Returns SHA-256 in hex of the values."""
         return hashlib.sha256(np.ascontiguousarray(self._array).tobytes()).hexdigest()
+
+    def frame(self, number: int) -> Frame:
+        """Returns that an image is taken as it is."""
+        return Frame.whole(self._array.shape[2:])
 
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields what returns one image's pixels when called."""

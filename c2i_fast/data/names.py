@@ -39,6 +39,17 @@ def checked_ids(ids: Iterable[str], where: object) -> tuple[str, ...]:
     return names
 
 
+def keys_of(image_id: str) -> tuple[str, ...]:
+    """Returns what a file may call an image, best first: its id, that without the extension, its name, its stem.
+
+    Example:
+        >>> keys_of("cats/1.jpg")
+        ('cats/1.jpg', 'cats/1', '1.jpg', '1')
+    """
+    path = PurePosixPath(image_id)
+    return (image_id, path.with_suffix("").as_posix(), path.name, path.stem) if path.name else (image_id,)
+
+
 def some(names: Sequence[object], most: int = 5) -> str:
     """Returns the first few names for a message, and how many more there are.
 

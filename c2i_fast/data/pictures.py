@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from c2i_fast.data.frame import Frame
 from c2i_fast.errors import InputError
 from c2i_fast.types import Floats, Preprocessing
 
 MAX_PIXELS = 178_956_970  # where Pillow itself refuses; 10 000 × 10 000 fits
 WHITE = (255, 255, 255, 255)
+MASK_MODES = ("1", "L", "P", "I", "I;16")
 
 # Pillow warns at half of its limit, on stderr. A large picture is no news here, and a picture too large is an error.
 if Image.MAX_IMAGE_PIXELS is not None:
@@ -80,26 +84,51 @@ def _deep_grey(picture: Image.Image) -> Image.Image:
 
 
 def fit(picture: Image.Image, preprocessing: Preprocessing, where: object) -> Image.Image:
-    """Returns the picture at `preprocessing.size`: squashed, or its short side resized and the centre cut out.
-
-    The short side becomes round(size / crop) and the long side keeps the aspect, rounded down; margins are halved with
-    Python's `round`. All of it is what torchvision's Resize and CenterCrop do.
-    """
+    """Returns the picture at `preprocessing.size`, squashed or cropped as `Frame.of` says (Pillow bilinear)."""
     if preprocessing.size is None:
         return picture
-    height, width = preprocessing.size
-    if preprocessing.crop is None:
-        return picture.resize((width, height), Image.Resampling.BILINEAR)
-    cover = _covering(picture.size, (round(width / preprocessing.crop), round(height / preprocessing.crop)))
-    check_area(cover, where)
-    left, top = round((cover[0] - width) / 2), round((cover[1] - height) / 2)
-    return picture.resize(cover, Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
+    frame = Frame.of((picture.height, picture.width), preprocessing)
+    (high, wide), (top, left), (height, width) = frame.cover, frame.corner, frame.space
+    if preprocessing.crop is not None:
+        check_area((wide, high), where)
+    picture = picture.resize((wide, high), Image.Resampling.BILINEAR)
+    return picture if preprocessing.crop is None else picture.crop((left, top, left + width, top + height))
 
 
-def _covering(size: tuple[int, int], frame: tuple[int, int]) -> tuple[int, int]:
-    """Returns the smallest (width, height) with the aspect of `size` that covers `frame`."""
-    (width, height), (w, h) = size, frame
-    return (w, height * w // width) if w * height >= h * width else (width * h // height, h)
+def upright_size(path: Path) -> tuple[int, int]:
+    """Returns (height, width) of a picture after its EXIF orientation, from its header alone.
+
+    Raises:
+        InputError: when the file is missing, empty or no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            sideways = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+    except Exception as error:
+        raise InputError(f"{path}: expected a picture, but {_fault(path, error)}") from error
+    return (width, height) if sideways else (height, width)
+
+
+def read_mask(path: Path) -> NDArray[Any]:
+    """Returns the values (H, W) of a picture of one channel, as stored; of a palette, the indices.
+
+    Raises:
+        InputError: when the file is no picture, is too large, or has colours.
+    """
+    try:
+        with Image.open(path) as picture:
+            check_area(picture.size, path)
+            if picture.mode not in MASK_MODES:
+                raise InputError(
+                    f"{path}: expected a mask of one channel (1-bit, 8-bit or palette), but its mode is "
+                    f"{picture.mode}; save one channel"
+                )
+            return np.asarray(picture)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: expected a mask, but {_fault(path, error)}") from error
 
 
 def to_pixels(picture: Image.Image, channels: int) -> Floats:

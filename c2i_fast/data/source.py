@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
+from c2i_fast.data.frame import Frame
 from c2i_fast.errors import InputError, UsageError
-from c2i_fast.types import Floats, frozen
+from c2i_fast.types import Bools, Floats, frozen
 
 T = TypeVar("T")
 
@@ -26,6 +27,7 @@ class Image:
         pixels: float32 (C, *space), read-only; pictures are RGB (or grey) in [0, 1], float arrays are as stored.
         labels: class indices; empty where the source has none.
         target: the class to follow, where the source names one.
+        region: bool (*space), where the object is; None where nobody said, or what was said is not in view.
     """
 
     index: int
@@ -33,6 +35,7 @@ class Image:
     pixels: Floats
     labels: tuple[int, ...] = ()
     target: int | None = None
+    region: Bools | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", frozen(self.pixels))
@@ -83,6 +86,10 @@ class ImageSource(ABC):
     def picks(self, places: Iterable[int]) -> Iterator[Callable[[], Floats]]:
         """Yields what returns the pixels of these images, in this order; sources that can seek do better."""
         return (next(self.loads(place)) for place in places)
+
+    def frame(self, number: int) -> Frame:
+        """Returns what is done to the size of image `number`; a source that cannot say has no regions."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it does to the size of image {number}")
 
     def stream(
         self, start: int = 0, *, workers: int = 2, on_error: Literal["stop", "skip"] = "stop"

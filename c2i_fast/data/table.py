@@ -21,7 +21,7 @@ def read_table(path: Path, index: ClassIndex, limit: int | None) -> tuple[tuple[
         InputError: no `file` column, no rows, a path that is absolute or leads out of the CSV's folder, a file that
             is not there (found now, not after an hour of scoring), a label that is neither index nor known name.
     """
-    header, rows = _read(path)
+    header, rows = read_rows(path)
     if "file" not in header:
         raise InputError(
             f"{path}: expected the columns file,label in the first line, but found {some(header) or 'nothing'}; "
@@ -43,8 +43,12 @@ def read_table(path: Path, index: ClassIndex, limit: int | None) -> tuple[tuple[
     return ids, [_labels(path, line, cells[header.index("label")], index) for line, cells in rows]
 
 
-def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Returns the column names and, per non-empty row, its line number and one cell for each column."""
+def read_rows(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Returns the column names and, per non-empty row, its line number and one cell for each column.
+
+    Raises:
+        InputError: no CSV in UTF-8.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)

@@ -95,9 +95,12 @@ class Metric(ABC):
     def __post_init__(self) -> None:
         object.__setattr__(self, "protocols", self.protocols or (self.name,))
 
+    def check(self, protocols: Sequence[Protocol]) -> None:  # noqa: B027 (most metrics need nothing)
+        """Raises a `MissingDependencyError` where the metric needs a package that is not there."""
+
     @abstractmethod
-    def request(self, case: MapCase, book: Book, protocols: Sequence[Protocol]) -> Asked:
-        """Returns what is to be read, after entering it into the image's book."""
+    def request(self, case: MapCase, book: Book, protocols: Sequence[Protocol]) -> Asked | None:
+        """Returns what is to be read, after entering it into the image's book; None where it cannot judge the map."""
 
     @abstractmethod
     def measure(self, asked: Asked, values: Doubles, protocols: Sequence[Protocol]) -> Measured:

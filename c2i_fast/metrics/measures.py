@@ -32,9 +32,11 @@ class Measure:
         """The one its rows are known by."""
         return self.protocols[0]
 
-    def request(self, case: MapCase, book: Book) -> Request:
-        """Returns what it wants read of one map, entered into the image's book."""
+    def request(self, case: MapCase, book: Book) -> Request | None:
+        """Returns what it wants read of one map, entered into the image's book; None where it cannot judge the map."""
         asked = self.metric.request(case, book, self.protocols)
+        if asked is None:
+            return None
         return Request(
             method=case.method,
             metric=self.metric.name,
@@ -58,6 +60,7 @@ def make_measures(
 
     Raises:
         InputError: An unknown name; a metric that none of the presets defines; a field or value that cannot be set.
+        MissingDependencyError: A metric needs a package that is not installed.
 
     Example:
         >>> [m.metric.name for m in make_measures(("gap",), ("c2i",))]
@@ -75,7 +78,28 @@ def make_measures(
     if missing:
         raise InputError(f"none of the presets {', '.join(presets)} defines {', '.join(sorted(missing))}")
     check_used(overrides or {}, [p for measure in made.values() for p in measure.protocols])
+    for measure in made.values():
+        measure.metric.check(measure.protocols)
     return tuple(made.values())
+
+
+def check_regions(measures: Sequence[Measure], given: bool) -> None:
+    """Checks that regions are given where a metric needs them, and only there.
+
+    Raises:
+        InputError: One without the other.
+    """
+    needing = [measure.metric.name for measure in measures if "region" in measure.metric.needs]
+    if needing and not given:
+        raise InputError(
+            f"{', '.join(needing)}: needs to know where the objects are; give --regions SRC, a CSV with "
+            "file,x0,y0,x1,y1, a folder of masks <image id>.png, or an .npz with masks and ids"
+        )
+    if given and not needing:
+        raise InputError(
+            "--regions is given, but no metric that is asked for looks at regions; add one, e.g. --metric "
+            "pointing-game, or leave it out"
+        )
 
 
 def default_metrics(preset: str) -> tuple[str, ...]:

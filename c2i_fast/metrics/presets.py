@@ -7,7 +7,17 @@ from typing import Any
 
 from c2i_fast.errors import InputError
 from c2i_fast.metrics.override import overridden
-from c2i_fast.protocols import CurveProtocol, End, Order, Protocol
+from c2i_fast.protocols import (
+    CurveProtocol,
+    End,
+    MapProtocol,
+    MassProtocol,
+    Order,
+    OverlapProtocol,
+    PointingProtocol,
+    Protocol,
+    VariationProtocol,
+)
 from c2i_fast.registry import Registry
 
 Preset = dict[str, Protocol]
@@ -68,6 +78,13 @@ add_preset(
             summary="above",
             baseline="image-mean",
         )
+    },
+    {metric: MapProtocol(name="c2i", metric=metric) for metric in ("relevance-rank", "roc-auc", "entropy", "gini")},
+    {metric: MassProtocol(name="c2i", metric=metric) for metric in ("energy-pointing", "relevance-mass")},
+    {
+        "pointing-game": PointingProtocol(name="c2i", metric="pointing-game"),
+        "iou": OverlapProtocol(name="c2i", metric="iou"),
+        "total-variation": VariationProtocol(name="c2i", metric="total-variation"),
     },
 )
 # Petsiuk et al. 2018 and their notebook: 8 rows of pixels a step (1792 at 224), deletion to the mean, insertion from
@@ -201,6 +218,7 @@ add_preset(
             x="index",
         )
     },
+    {"total-variation": VariationProtocol(name="c2i-paper", metric="total-variation", power=3)},
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from c2i_fast.data.frame import Frame
 from c2i_fast.data.source import Image, ImageSource
 from c2i_fast.errors import ContractError
 from c2i_fast.reliability.intervals import Estimate, paired
@@ -50,6 +51,10 @@ class SubsetSource(ImageSource):
     def fingerprint(self) -> str:
         """Returns the whole source's."""
         return self._source.fingerprint()
+
+    def frame(self, number: int) -> Frame:
+        """Returns what the source does to the size of that image."""
+        return self._source.frame(self._places[number])
 
     def loads(self, start: int) -> Iterator[Callable[[], Floats]]:
         """Yields what returns the pixels of chosen image `start`, `start + 1`, …."""

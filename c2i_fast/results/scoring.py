@@ -17,12 +17,13 @@ from c2i_fast.attribution.base import Context
 from c2i_fast.data.followed import LabelledImages
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
+from c2i_fast.data.regions import open_regions
 from c2i_fast.data.source import ImageSource
 from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
 from c2i_fast.memory import as_calibrator
-from c2i_fast.metrics.measures import make_measures, protocols_of
+from c2i_fast.metrics.measures import check_regions, make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts, readout_notes
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.estimate import (
@@ -74,6 +75,7 @@ class RunRequest:
     calibrator: Path | None
     resume: bool
     force: bool
+    regions: str | None = None
 
     @property
     def continues(self) -> bool:
@@ -156,6 +158,11 @@ class Scoring:
     engine: EngineChoice
     hashes: Mapping[str, Any]
     rule: StoppingRule | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should be told before it begins."""
+        return self.task.regions.notes if self.task.regions else []
 
     def run(
         self,
@@ -279,6 +286,8 @@ def prepare(
         raise UsageError("there is nothing to score: give --maps PATH, or --controls")
     calibrator = as_calibrator(request.calibrator, classifier)
     measures = make_measures(settings.metrics or (), settings.presets or (), settings.overrides or {})
+    check_regions(measures, request.regions is not None)
+    regions = open_regions(request.regions, source) if request.regions is not None else None
     contract = classifier.contract
     engine = _engine(settings, classifier)
     followed = measures[0].protocol.target
@@ -302,6 +311,7 @@ def prepare(
             if name not in maps
         ),
         seed=settings.seed or 0,
+        regions=regions,
         passes_per_part=settings.passes_per_part
         or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
     )
@@ -377,6 +387,7 @@ def _hashes(
         "calibrator": calibrator_hash(task.calibrator) if task.calibrator else None,
         "images": source.fingerprint(),
         "maps": {name: source.fingerprint() for name, source in maps.items()},
+        "regions": task.regions.fingerprint() if task.regions else None,
     }
 
 

@@ -122,6 +122,7 @@ def check_hashes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         "calibrator": "another calibrator",
         "images": "other images",
         "maps": "other maps",
+        "regions": "other regions",
     }
     for name, value in now.items():
         if stored.get(name) != value:

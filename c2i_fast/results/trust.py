@@ -115,7 +115,9 @@ def consistency(cells: Mapping[Cell, Mapping[str, float]]) -> list[dict[str, Any
     for (one, methods), (two, others) in combinations(_groups(cells).items(), 2):
         if one[2] != two[2] or methods != others:
             continue
-        first, second = (_matrix(cells, g, methods) * direction(g[0]) for g in (one, two))
+        others_images = frozenset(_images(cells, two, methods))
+        images = [image for image in _images(cells, one, methods) if image in others_images]
+        first, second = (_matrix(cells, g, methods, images) * direction(g[0]) for g in (one, two))
         rankings = ranking_consistency(first, second)
         usable = rankings[np.isfinite(rankings)]
         entry = {
@@ -146,10 +148,17 @@ def _groups(cells: Mapping[Cell, Mapping[str, float]]) -> dict[Group, list[str]]
     return groups
 
 
-def _matrix(cells: Mapping[Cell, Mapping[str, float]], group: Group, methods: Sequence[str]) -> Doubles:
+def _images(cells: Mapping[Cell, Mapping[str, float]], group: Group, methods: Sequence[str]) -> list[str]:
+    """Returns the images that any of the methods has a value for."""
+    return list(dict.fromkeys(image for method in methods for image in cells[(method, *group)]))
+
+
+def _matrix(
+    cells: Mapping[Cell, Mapping[str, float]], group: Group, methods: Sequence[str], images: Sequence[str] | None = None
+) -> Doubles:
     """Returns (methods, images), NaN where a method has no value for an image."""
+    images = _images(cells, group, methods) if images is None else images
     columns = [cells[(method, *group)] for method in methods]
-    images = list(dict.fromkeys(image for column in columns for image in column))
     return np.array([[column.get(image, np.nan) for image in images] for column in columns])
 
 

@@ -436,7 +436,7 @@ def test_the_run_says_how_it_was_made(score, tmp_path):
     assert {p["metric"] for p in content["protocols"]} == {"deletion", "insertion", "deletion-lerf"}
     assert {p["intervals"] for p in content["protocols"]} == {8}
     assert all(len(p["hash"]) == 16 for p in content["protocols"])
-    assert set(content["hashes"]) == {"model", "calibrator", "images", "maps"}
+    assert set(content["hashes"]) == {"model", "calibrator", "images", "maps", "regions"}
     assert "onnxruntime" in content["versions"]
 
 
