@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from c2i_fast.errors import InputError, UsageError
+from c2i_fast.fewer import check_tolerance
 from c2i_fast.metrics.measures import check_regions, make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
-from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
+from c2i_fast.results.summary import HALF, SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import ScoreTask, score_stream
 from c2i_fast.types import Activation, Calibrator, Floats, Precision, Preprocessing, Score
 
@@ -47,7 +48,8 @@ class Scores:
 
     def summary(self) -> list[SummaryRow]:
         """Returns means with 95 % intervals, and lifts over `smooth-random` where that was given."""
-        return summarise(values_by_cell(score_rows(self.rows)))
+        halves = values_by_cell(score_rows(self.rows, HALF))
+        return summarise(values_by_cell(score_rows(self.rows)), halves=halves)
 
     def trust(self) -> list[Trust]:
         """Returns, for every metric and read-out of two or more methods, how far to trust its ranking of them."""
@@ -75,6 +77,7 @@ def score(
     readouts: Sequence[str] = (),
     calibrator: Calibrator | str | Path | None = None,
     recalx_mismatch: str = "refuse",
+    tolerance: float | None = None,
     target: str | int = "top1",
     labels: Any = None,
     regions: Any = None,
@@ -98,6 +101,8 @@ def score(
         readouts: `raw`, `calibrated`, `logit`, `sigmoid`; by default `raw`, and `calibrated` where possible.
         calibrator: a fitted one or a file; by default the model's own.
         recalx_mismatch: `ok` lets a ReCalX read passes of another baseline than it was fitted for.
+        tolerance: areas are estimated from some of each curve's points, so that means over 1000 images are within this
+            of the full protocol's; None runs all points.
         target: `top1`, `label` (needs `labels`) or a class index.
         labels: one class index an image; for a sigmoid head an array (N, K) of 0 and 1, or N sequences of indices (for
             K = 1: N times 0 or 1). Each label of an image is followed.
@@ -130,6 +135,7 @@ def score(
     presets = (preset,) if isinstance(preset, str) else tuple(preset)
     measures = make_measures(metrics, presets, {**(overrides or {}), **_target(target)})
     check_regions(measures, regions is not None)
+    check_tolerance(tolerance, measures)
     classifier = as_classifier(model, preprocessing, first.shape, activation)
     contract, calibrator = classifier.contract, as_calibrator(calibrator, classifier)
     several = contract.classes if contract.activation == "sigmoid" else None
@@ -142,6 +148,7 @@ def score(
         activation=contract.activation,
         calibrator=calibrator,
         regions=None if regions is None else open_regions(regions, source),
+        tolerance=tolerance,
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
     return _run(classifier, choice, task, source, memory_maps(maps, source.ids), first)
@@ -173,7 +180,7 @@ def _run(
         for image in part.images:
             rows += image.scores
             requested += image.plan.requested
-            run += image.plan.passes - image.plan.extra
+            run += image.run
     return Scores(
         rows=tuple(rows),
         requested=requested,

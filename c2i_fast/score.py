@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from c2i_fast.data.source import Image, Skipped, in_order
-from c2i_fast.metrics.base import Asked, MapCase
+from c2i_fast.fewer import Fewer
+from c2i_fast.metrics.base import Asked, MapCase, Measured
 from c2i_fast.metrics.measures import Measure, protocols_of
-from c2i_fast.metrics.readout import read, readable, reading
+from c2i_fast.metrics.readout import read
 from c2i_fast.metrics.target import target_classes
 from c2i_fast.perturb.baseline import Given
 from c2i_fast.perturb.book import Book
@@ -50,6 +51,7 @@ PASSES_PER_PART = 1024
 PASSES_PER_PART_ON_GPU = 65_536
 MOST_PLANNING_THREADS = 4
 MOST_IMAGES_PER_PART = 1024  # metrics that need no pass would else hold any number of images
+USUAL_SHARE_OF_FEWER = 7  # of a curve's passes, about one in so many is run for a tolerance of 0.001
 MOST_DIRECT_PER_PART = 256  # images that no mask makes are held whole until they are run
 
 
@@ -65,6 +67,7 @@ class ScoreTask:
         passes_per_part: images are worked on in groups that reach this many passes.
         seed: of whatever a metric or a baseline draws.
         regions: where the object of each image is, for metrics that need to know.
+        tolerance: of mean areas over 1000 images; areas are then estimated from some of their points. None runs all.
     """
 
     measures: tuple[Measure, ...]
@@ -76,6 +79,7 @@ class ScoreTask:
     passes_per_part: int = PASSES_PER_PART
     seed: int = 0
     regions: RegionSource | None = None
+    tolerance: float | None = None
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -95,6 +99,7 @@ class ScoredImage:
     Attributes:
         logits: raw, float32 (P, K); None where they were not asked for and read-outs alone left the device.
         targets: the classes followed, one but for images of several labels under a sigmoid head.
+        run: passes that were forwarded for its scores (the target's own, if it was one more, is not counted).
     """
 
     image: Image
@@ -102,6 +107,7 @@ class ScoredImage:
     logits: Floats | None
     targets: tuple[int, ...]
     scores: tuple[Score, ...]
+    run: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +137,7 @@ def score_stream(
         InputError: A map is missing or unusable, or an image lacks the label that the target rule asks for.
     """
     planned = in_order((partial(_plan, image, maps, task) for image in images), _planning_threads())
-    for group in _parts(planned, task.passes_per_part):
+    for group in _parts(planned, task):
         pairs = [(image, plan) for image, plan in group if isinstance(image, Image) and plan is not None]
         yield ScoredPart(
             first=group[0][0].index,
@@ -177,21 +183,23 @@ def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask)
     return closed(book, [request for request in requests if request is not None])
 
 
-def _parts(planned: Iterable[Planned], passes_per_part: int) -> Iterator[list[Planned]]:
+def _parts(planned: Iterable[Planned], task: ScoreTask) -> Iterator[list[Planned]]:
     group: list[Planned] = []
     total = 0
     for item in planned:
         group.append(item)
-        total += _weight(item[1], passes_per_part) if item[1] else 0
-        if total >= passes_per_part or len(group) >= MOST_IMAGES_PER_PART:
+        total += _weight(item[1], task) if item[1] else 0
+        if total >= task.passes_per_part or len(group) >= MOST_IMAGES_PER_PART:
             yield group
             group, total = [], 0
     if group:
         yield group
 
 
-def _weight(plan: ImagePlan, passes_per_part: int) -> int:
-    return len(plan.work) + len(plan.direct) * max(1, passes_per_part // MOST_DIRECT_PER_PART)
+def _weight(plan: ImagePlan, task: ScoreTask) -> int:
+    """Returns what an image counts for in its part; known before any pass, so that parts are the same on resuming."""
+    masked = len(plan.work) if task.tolerance is None else max(1, len(plan.work) // USUAL_SHARE_OF_FEWER)
+    return masked + len(plan.direct) * max(1, task.passes_per_part // MOST_DIRECT_PER_PART)
 
 
 def _scored(
@@ -200,26 +208,28 @@ def _scored(
     """Yields the images of a part with their scores, from logits or from what the device read itself."""
     if not pairs:
         return
-    if isinstance(passes, ReadingPasses) and not keep_logits and _readable(pairs, task):
-        yield from _read_on_device(passes, pairs, task)
+    if task.tolerance is not None:
+        from c2i_fast.score_by_fewer import scored_by_fewer
+
+        yield from scored_by_fewer(passes, pairs, task, task.tolerance)
         return
-    plans, work, ends = _joined([plan for _, plan in pairs])
+    if isinstance(passes, ReadingPasses) and not keep_logits:
+        from c2i_fast.score_on_device import device_can_read, scored_on_device
+
+        if device_can_read(pairs, task):
+            yield from scored_on_device(passes, pairs, task)
+            return
+    plans, work, ends = joined([plan for _, plan in pairs])
     masked = np.split(passes.select(plans, work), ends)
-    for (image, plan), own, direct in zip(pairs, masked, _direct(passes, pairs), strict=True):
+    for (image, plan), own, direct in zip(pairs, masked, direct_logits(passes, pairs), strict=True):
         logits = np.concatenate([own, direct]) if len(direct) else own
-        targets = _targets(image, logits[plan.clean], task)
+        targets = targets_of(image, logits[plan.clean], task)
         scores = image_scores(image.id, plan.requests, logits, plan.perturbed_fraction, targets, task)
-        yield ScoredImage(image=image, plan=plan, logits=logits, targets=targets, scores=scores)
+        run = plan.passes - plan.extra
+        yield ScoredImage(image=image, plan=plan, logits=logits, targets=targets, scores=scores, run=run)
 
 
-def _readable(pairs: Sequence[tuple[Image, ImagePlan]], task: ScoreTask) -> bool:
-    """Returns whether a device can do the reading: of one target an image, and never of 1 − p."""
-    single = task.target_rule != "label" or all(len(image.labels) == 1 for image, _ in pairs)
-    follows = {measure.metric.follows for measure in task.measures}
-    return single and "complement" not in follows and readable(task.readouts, task.calibrator, per_pass=True)
-
-
-def _direct(passes: MaskedPasses, pairs: Sequence[tuple[Image, ImagePlan]]) -> list[Floats]:
+def direct_logits(passes: MaskedPasses, pairs: Sequence[tuple[Image, ImagePlan]]) -> list[Floats]:
     """Returns the logits (D, K) of every image's passes that no mask makes."""
     images = [image for _, plan in pairs for image in plan.direct]
     if not images:
@@ -228,44 +238,7 @@ def _direct(passes: MaskedPasses, pairs: Sequence[tuple[Image, ImagePlan]]) -> l
     return np.split(passes.direct(images), ends)
 
 
-def _read_on_device(
-    passes: ReadingPasses, pairs: Sequence[tuple[Image, ImagePlan]], task: ScoreTask
-) -> Iterator[ScoredImage]:
-    """The clean passes come first, with their logits: they say whose read-outs all others send."""
-    plans, work, ends = _joined([plan for _, plan in pairs])
-    clean = np.concatenate([[0], ends]) + [plan.clean for _, plan in pairs]
-    logits = passes.select(plans, work[clean])
-    targets = np.array([_targets(image, z, task)[0] for (image, _), z in zip(pairs, logits, strict=True)], np.int32)
-    followed = np.repeat(targets, [len(plan.work) for _, plan in pairs])
-    rest = np.setdiff1d(np.arange(len(work)), clean)
-    values = np.empty((len(work), len(task.readouts)))
-    fractions = np.concatenate([plan.perturbed_fraction[: len(plan.work)] for _, plan in pairs])
-    asked = reading(
-        task.readouts,
-        followed[rest],
-        calibrator=task.calibrator,
-        activation=task.activation,
-        perturbed_fraction=fractions[rest],
-    )
-    values[rest] = passes.read(plans, work[rest], asked)
-    values[clean] = [_row_of(z[None], int(t), np.zeros(1), task)[0] for z, t in zip(logits, targets, strict=True)]
-    owns = zip(pairs, targets, np.split(values, ends), _direct(passes, pairs), strict=True)
-    for (image, plan), target, own, direct in owns:
-        if len(direct):
-            shares = plan.perturbed_fraction[len(plan.work) :]
-            own = np.concatenate([own, _row_of(direct, int(target), shares, task)])
-        by_name = {(name, "value"): column for name, column in zip(task.readouts, own.T, strict=True)}
-        scores = measured(image.id, plan.requests, by_name, int(target), task)
-        yield ScoredImage(image=image, plan=plan, logits=None, targets=(int(target),), scores=scores)
-
-
-def _row_of(logits: Floats, target: int, fractions: Doubles, task: ScoreTask) -> Doubles:
-    """Returns every read-out of some passes, (P, R)."""
-    readings = read_all(logits, target, fractions, task, ("value",))
-    return np.stack([readings[name, "value"] for name in task.readouts], axis=1)
-
-
-def _joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, np.ndarray]:
+def joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, np.ndarray]:
     """Returns the plans and the work of several images as one list each, and where in the work each next one begins."""
     offsets = np.cumsum([0, *(len(plan.plans) for plan in plans)])
     work = np.concatenate([plan.work + np.array([offset, 0]) for plan, offset in zip(plans, offsets[:-1], strict=True)])
@@ -273,7 +246,8 @@ def _joined(plans: Sequence[ImagePlan]) -> tuple[list[PerturbationPlan], Ints, n
     return [p for plan in plans for p in plan.plans], work.astype(np.int32), ends
 
 
-def _targets(image: Image, clean: Floats, task: ScoreTask) -> tuple[int, ...]:
+def targets_of(image: Image, clean: Floats, task: ScoreTask) -> tuple[int, ...]:
+    """Returns the classes to follow on an image, from the raw logits (K,) of its clean pass."""
     return target_classes(image.id, image.labels, image.target, clean, task.target_rule, task.activation)
 
 
@@ -315,25 +289,39 @@ def image_scores(
 
 
 def measured(
-    image: str, requests: Sequence[Request], readings: Readings, target: int, task: ScoreTask
+    image: str,
+    requests: Sequence[Request],
+    readings: Readings,
+    target: int,
+    task: ScoreTask,
+    fewer: Fewer | None = None,
 ) -> tuple[Score, ...]:
-    """Returns every score of one image from the read-outs of its passes: read-outs × methods × metrics."""
+    """Returns every score of one image from the read-outs of its passes: read-outs × methods × metrics.
+
+    With `fewer`, areas are estimated from those passes that were run.
+    """
     by_name = {(measure.metric.name, measure.protocols): measure for measure in task.measures}
     scores = []
-    for number, readout in enumerate(task.readouts):
-        for request in requests:
+    for readout in task.readouts:
+        for number, request in enumerate(requests):
             measure = by_name[request.metric, request.protocols]
             if measure.metric.follows != "nothing":
-                values = readings[readout, measure.metric.follows][request.passes]
-                scores.append(_row(image, request, measure, readout, values, target))
-            elif number == 0:  # no read-out enters, so there is one row and not one for each
-                scores.append(_row(image, request, measure, "none", request.x, target))
+                values = readings[readout, measure.metric.follows]
+                found = fewer.measure(number, measure, values) if fewer else None
+                points = fewer.points(number) if fewer and found else len(request.passes)
+                found = found or _measure(measure, request, values[request.passes])
+                scores.append(_row(image, request, found, readout, target, points))
+            elif readout == task.readouts[0]:  # no read-out enters, so there is one row and not one for each
+                scores.append(_row(image, request, _measure(measure, request, request.x), "none", target, 0))
     return tuple(scores)
 
 
-def _row(image: str, request: Request, measure: Measure, readout: str, values: Doubles, target: int) -> Score:
+def _measure(measure: Measure, request: Request, values: Doubles) -> Measured:
     asked = Asked(passes=request.passes, x=request.x, lengths=request.lengths)
-    found = measure.metric.measure(asked, values, measure.protocols)
+    return measure.metric.measure(asked, values, measure.protocols)
+
+
+def _row(image: str, request: Request, found: Measured, readout: str, target: int, points: int) -> Score:
     return Score(
         image=image,
         method=request.method,
@@ -344,6 +332,7 @@ def _row(image: str, request: Request, measure: Measure, readout: str, values: D
         target=target,
         value=found.value,
         curve=found.curve,
-        passes=len(request.passes),
+        passes=points,
         warnings=request.warnings,
+        half_difference=found.half_difference,
     )

@@ -96,6 +96,7 @@ class Score:
     Attributes:
         passes: the points the number was made of; sharing is counted for the run, not for the row.
         curve: None for a scalar metric.
+        half_difference: of a value estimated from some of its points; 0 where it is exact (`reliability.numeric`).
         warnings: e.g. `ties=0.91` (the tied share of a map) or `constant map`.
     """
 
@@ -110,6 +111,7 @@ class Score:
     curve: Curve | None
     passes: int
     warnings: tuple[str, ...] = ()
+    half_difference: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

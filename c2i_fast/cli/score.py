@@ -66,6 +66,13 @@ class ScoringOptions:
         ),
     ] = None
     target: Target = None
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            help="Estimate areas from some of each curve's points; means over 1000 images are within this of the "
+            "full protocol's. E.g. 0.001."
+        ),
+    ] = None
     limit: Limit = None
     seed: Annotated[int | None, typer.Option(min=0, max=LARGEST_SEED, help="Of every random number (0).")] = None
     keep_logits: Annotated[
@@ -130,6 +137,7 @@ class ScoringOptions:
             estimand=self.estimand,
             decide_on=tuple(self.decide_on) if self.decide_on else None,
             recalx_mismatch=self.recalx_mismatch,
+            tolerance=self.tolerance,
         )
 
 

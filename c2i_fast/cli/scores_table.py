@@ -22,8 +22,9 @@ def show_scores(outcome: Outcome) -> None:
     columns += ["corrected to fp32 [95 %]"] if corrected else []
     columns += [f"− {FLOOR}, paired [95 %]"] if lifted else []
     title = f"{outcome.totals.images} images, protocol {', '.join(protocols)}"
-    several = len(protocols) > 1
-    show_table(title, columns, [_row(row, several, corrected, lifted) for row in rows], left=3 + several)
+    several, sampled = len(protocols) > 1, any(row.numeric for row in rows)
+    columns += ["± by sampling points [95 %]"] if sampled else []
+    show_table(title, columns, [_row(row, several, corrected, lifted, sampled) for row in rows], left=3 + several)
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
     show_trust(outcome.low)
@@ -51,10 +52,12 @@ def show_scores(outcome: Outcome) -> None:
     print(f"wrote {outcome.run.path}")
 
 
-def _row(row: SummaryRow, protocol: bool, corrected: bool, lifted: bool) -> list[str]:
+def _row(row: SummaryRow, protocol: bool, corrected: bool, lifted: bool, sampled: bool) -> list[str]:
     cells = [row.method, row.metric, *([row.protocol] if protocol else []), row.readout]
     cells.append(interval(row.score.mean, row.score.ci95))
     for shown, estimate in ((corrected, row.corrected), (lifted, row.lift)):
         if shown:
             cells.append(interval(estimate.mean, estimate.ci95) if estimate else "")
+    if sampled:
+        cells.append(f"{(row.numeric.ci95[1] - row.numeric.mean):.1e}" if row.numeric and row.numeric.ci95 else "exact")
     return cells

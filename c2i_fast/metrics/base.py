@@ -65,10 +65,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Measured:
-    """A metric's value on one map under one read-out, and the curve it sums up where it is one."""
+    """A metric's value on one map under one read-out.
+
+    Attributes:
+        curve: what the value sums up, where it is one curve.
+        half_difference: of a value that is estimated from some of its points, half the difference of two estimates;
+            0 where it is exact.
+    """
 
     value: float
     curve: Curve | None = None
+    half_difference: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +143,11 @@ class CurveMetric(Metric):
 
     Attributes:
         combine: from those curves to the one whose summary is the value, or to the value itself.
+        linear: whether that is a sum of the curves with fixed factors, so that estimated areas may take their place.
     """
 
     combine: Combine
+    linear: bool = False
 
     def request(self, case: MapCase, book: Book, protocols: Sequence[Protocol]) -> Asked:
         """Returns the points of its curves, one after the other, each with the clean image where it is relative."""
@@ -171,6 +180,7 @@ def curve_metric(
     curves: tuple[str, ...],
     higher_is_better: bool,
     bounds: tuple[float, float] = (-np.inf, np.inf),
+    linear: bool = False,
 ) -> Callable[[C], C]:
     """Returns a decorator that registers a function from curves to a number, or to a curve to be summed up.
 
@@ -180,11 +190,17 @@ def curve_metric(
         curves: names of the preset's protocols that the function takes the curves of.
         higher_is_better: the direction of a better map.
         bounds: of the value, for read-outs in [0, 1].
+        linear: whether it returns a sum of the curves with fixed factors; then `--tolerance` may estimate it.
     """
 
     def register(function: C) -> C:
         made = CurveMetric(
-            name=name, protocols=curves, combine=function, higher_is_better=higher_is_better, bounds=bounds
+            name=name,
+            protocols=curves,
+            combine=function,
+            higher_is_better=higher_is_better,
+            bounds=bounds,
+            linear=linear,
         )
         METRICS.add(name, made, summary)
         return function

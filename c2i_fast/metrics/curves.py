@@ -18,6 +18,7 @@ from c2i_fast.types import Curve
     curves=("deletion",),
     higher_is_better=False,
     bounds=(0, 1),
+    linear=True,
 )
 def deletion(curve: Curve) -> Curve:
     """Returns the MoRF deletion curve itself."""
@@ -30,6 +31,7 @@ def deletion(curve: Curve) -> Curve:
     curves=("insertion",),
     higher_is_better=True,
     bounds=(0, 1),
+    linear=True,
 )
 def insertion(curve: Curve) -> Curve:
     """Returns the MoRF insertion curve itself."""
@@ -42,6 +44,7 @@ def insertion(curve: Curve) -> Curve:
     curves=("deletion-lerf",),
     higher_is_better=True,
     bounds=(0, 1),
+    linear=True,
 )
 def deletion_lerf(curve: Curve) -> Curve:
     """Returns the LeRF deletion curve itself."""
@@ -54,6 +57,7 @@ def deletion_lerf(curve: Curve) -> Curve:
     curves=("insertion-lerf",),
     higher_is_better=False,
     bounds=(0, 1),
+    linear=True,
 )
 def insertion_lerf(curve: Curve) -> Curve:
     """Returns the LeRF insertion curve itself."""
@@ -66,6 +70,7 @@ def insertion_lerf(curve: Curve) -> Curve:
     curves=("deletion", "deletion-lerf"),
     higher_is_better=True,
     bounds=(-1, 1),
+    linear=True,
 )
 def gap(morf: Curve, lerf: Curve) -> Curve:
     """Returns LeRF minus MoRF, point by point; its area is the difference of the areas.

@@ -111,7 +111,7 @@ def protocol_differences(
         source.stream(workers=workers), maps, passes, replace(task, measures=measures), keep_logits=False
     ):
         for image in part.images:
-            run += image.plan.passes - image.plan.extra
+            run += image.run
             for score in image.scores:
                 values.setdefault((score.method, score.readout, score.protocol_hash), []).append(score.value)
         on_images(len(part.images))

@@ -94,7 +94,7 @@ def part_info(part: ScoredPart, seconds: float) -> PartInfo:
         next=part.next,
         images=len(part.images),
         requested=sum(image.plan.requested for image in part.images),
-        run=sum(image.plan.passes - image.plan.extra for image in part.images),
+        run=sum(image.run for image in part.images),
         skipped=tuple((s.id, s.reason) for s in part.skipped),
         seconds=seconds,
     )

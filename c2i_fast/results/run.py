@@ -37,6 +37,7 @@ SCORES = pa.schema(
         ("readout", pa.string()),
         ("target", pa.int32()),
         ("value", pa.float64()),
+        ("half_difference", pa.float64()),
         ("fractions", pa.list_(pa.float64())),
         ("curve", pa.list_(pa.float64())),
         ("passes", pa.int32()),

@@ -22,8 +22,9 @@ from c2i_fast.data.source import ImageSource
 from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
+from c2i_fast.fewer import check_tolerance
 from c2i_fast.memory import as_calibrator
-from c2i_fast.metrics.measures import check_regions, make_measures, protocols_of
+from c2i_fast.metrics.measures import Measure, check_regions, make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts, readout_notes
 from c2i_fast.metrics.target import check_targets
 from c2i_fast.results.estimate import (
@@ -40,7 +41,7 @@ from c2i_fast.results.record import Totals, measure_entries, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes, model_hash, option
 from c2i_fast.results.stopping import ShuffledSource, Stopping, StoppingRule, stopping_rule
-from c2i_fast.results.summary import COLUMNS, Cell, SummaryRow, summarise, table_rows, values_by_cell
+from c2i_fast.results.summary import COLUMNS, HALF, Cell, SummaryRow, summarise, table_rows, values_by_cell
 from c2i_fast.results.trust import reliability
 from c2i_fast.score import PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask
 from c2i_fast.types import EngineConfig
@@ -201,14 +202,15 @@ class Scoring:
         if stopping and stopping.done:
             run.update(stopped=stopping.to_dict())
         estimate = self._score_subset(run, common) if self._estimates else None
-        low = values_by_cell(table_rows(run.read(columns=COLUMNS)))
+        table = run.read(columns=(*COLUMNS, HALF))
+        low, halves = values_by_cell(table_rows(table)), values_by_cell(table_rows(table, HALF))
         full = values_by_cell(table_rows(run.read(FP32, COLUMNS))) if estimate else {}
         return Outcome(
             run=run,
             engine=self.engine,
             totals=totals,
             build_seconds=build_seconds,
-            rows=tuple(summarise(low, full)),
+            rows=tuple(summarise(low, full, halves)),
             skipped=tuple(pair for info in run.infos() for pair in info.skipped),
             low=low,
             full=full,
@@ -287,6 +289,7 @@ def prepare(
     calibrator = as_calibrator(request.calibrator, classifier)
     measures = make_measures(settings.metrics or (), settings.presets or (), settings.overrides or {})
     check_regions(measures, request.regions is not None)
+    _check_tolerance(settings, measures)
     regions = open_regions(request.regions, source) if request.regions is not None else None
     contract = classifier.contract
     engine = _engine(settings, classifier)
@@ -311,6 +314,7 @@ def prepare(
             if name not in maps
         ),
         seed=settings.seed or 0,
+        tolerance=settings.tolerance,
         regions=regions,
         passes_per_part=settings.passes_per_part
         or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
@@ -333,6 +337,17 @@ def prepare(
     if rule:  # refused now, if at all
         Stopping(rule, scoring.methods, len(source))
     return scoring
+
+
+def _check_tolerance(settings: RunSettings, measures: Sequence[Measure]) -> None:
+    """Raises a `UsageError` where estimated areas are asked for beside what needs the whole curves."""
+    check_tolerance(settings.tolerance, measures)
+    if settings.tolerance is not None and settings.keep_logits:
+        raise UsageError("--keep-logits keeps whole curves, and --tolerance runs some of their points; leave one out")
+    if settings.tolerance is not None and settings.until_separated is not None:
+        raise UsageError(
+            "--until-separated needs scores within bounds, and areas estimated by --tolerance have none; leave one out"
+        )
 
 
 def _stopping_rule(settings: RunSettings, task: ScoreTask) -> StoppingRule | None:

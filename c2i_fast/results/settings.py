@@ -40,6 +40,7 @@ class RunSettings:
     estimand: str | None = None
     decide_on: tuple[str, ...] | None = None
     recalx_mismatch: str | None = None
+    tolerance: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from c2i_fast.reliability.intervals import Estimate, corrected_mean, mean_interval, paired
+from c2i_fast.reliability.numeric import numeric_interval
 from c2i_fast.types import Doubles, Score
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 FLOOR = "smooth-random"
 """The control that lifts are measured against: smooth as maps are, and blind to the image."""
 
+HALF = "half_difference"
 COLUMNS = ("image", "method", "metric", "protocol", "readout", "value")
 Cell = tuple[str, str, str, str]
 """(method, metric, protocol, read-out)."""
@@ -30,6 +32,8 @@ class SummaryRow:
         score: the mean over images, in the precision the run was scored in.
         lift: the paired difference to `smooth-random`, where that is among the methods.
         corrected: in low precision, the fp32 mean estimated from the subset scored twice.
+        numeric: of values estimated from some of their points, the interval for the mean of the full protocol on these
+            images; the interval of `score` is over images, and has this error in it already.
     """
 
     method: str
@@ -39,12 +43,13 @@ class SummaryRow:
     score: Estimate
     lift: Estimate | None = None
     corrected: Estimate | None = None
+    numeric: Estimate | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the row as JSON."""
         row = {"method": self.method, "metric": self.metric, "protocol": self.protocol, "readout": self.readout}
         row |= self.score.to_dict()
-        extra = {"lift": self.lift, "corrected": self.corrected}
+        extra = {"lift": self.lift, "corrected": self.corrected, "numeric": self.numeric}
         return row | {name: estimate.to_dict() for name, estimate in extra.items() if estimate}
 
 
@@ -63,21 +68,36 @@ def values_by_cell(rows: Iterable[tuple[Any, ...]]) -> dict[Cell, dict[str, floa
     return {cell: {image: sum(own) / len(own) for image, own in values.items()} for cell, values in cells.items()}
 
 
-def table_rows(table: pa.Table) -> Iterable[tuple[Any, ...]]:
-    """Returns the rows of a run's table for `values_by_cell`."""
-    return zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
+def table_rows(table: pa.Table, value: str = "value") -> Iterable[tuple[Any, ...]]:
+    """Returns the rows of a run's table for `values_by_cell`, with another column in the value's place if so told."""
+    return zip(*(table[name].to_pylist() for name in (*COLUMNS[:-1], value)), strict=True)
 
 
-def score_rows(scores: Iterable[Score]) -> Iterable[tuple[Any, ...]]:
-    """Returns scores as rows for `values_by_cell`."""
-    return ((s.image, s.method, s.metric, s.protocol, s.readout, s.value) for s in scores)
+def score_rows(scores: Iterable[Score], value: str = "value") -> Iterable[tuple[Any, ...]]:
+    """Returns scores as rows for `values_by_cell`, with another attribute in the value's place if so told."""
+    return ((s.image, s.method, s.metric, s.protocol, s.readout, getattr(s, value)) for s in scores)
 
 
 def summarise(
-    cells: Mapping[Cell, Mapping[str, float]], reference: Mapping[Cell, Mapping[str, float]] | None = None
+    cells: Mapping[Cell, Mapping[str, float]],
+    reference: Mapping[Cell, Mapping[str, float]] | None = None,
+    halves: Mapping[Cell, Mapping[str, float]] | None = None,
 ) -> list[SummaryRow]:
-    """Returns one row for each cell; `reference` holds fp32 values of a subset of the images."""
-    return [_row(cell, values, cells, (reference or {}).get(cell)) for cell, values in cells.items()]
+    """Returns one row for each cell.
+
+    Args:
+        cells: values by image.
+        reference: fp32 values of a subset of the images.
+        halves: half-differences by image; cells where all are 0 are exact.
+    """
+    rows = [_row(cell, values, cells, (reference or {}).get(cell)) for cell, values in cells.items()]
+    found = ((halves or {}).get(cell, {}) for cell in cells)
+    numerics = (_numeric(values, own) for values, own in zip(cells.values(), found, strict=True))
+    return [replace(row, numeric=numeric) for row, numeric in zip(rows, numerics, strict=True)]
+
+
+def _numeric(values: Mapping[str, float], halves: Mapping[str, float]) -> Estimate | None:
+    return numeric_interval(_array(values), _array(halves)) if any(halves.values()) else None
 
 
 def _row(

@@ -586,3 +586,41 @@ def test_presets_together_cost_the_union_of_their_masks(score):
 def test_a_preset_without_the_usual_metrics_is_scored_by_its_own(score):
     found, _ = score("--preset", "tomsett", "--limit", "2")
     assert {"aopc-morf", "aopc-lerf"} <= {row["metric"] for row in found}
+
+
+# -------------------------------------------------------------------------------- fewer passes
+
+
+def test_a_tolerance_runs_fewer_passes_and_says_how_far_the_means_may_be_off(score, net, npz, maps, tmp_path):
+    long = ("--set", "intervals=128", "--readout", "raw")
+    full, whole = score(*long)
+    few, answer = score(*long, "--tolerance", "0.002")
+    content = answer.json
+    assert content["passes"]["run"] < 0.5 * whole.json["passes"]["run"]
+    assert content["passes"]["requested"] == whole.json["passes"]["requested"]
+    for entry in content["scores"]:
+        numeric = entry["numeric"]
+        assert numeric["ci95"][0] < entry["mean"] < numeric["ci95"][1]
+        exact = [r["value"] for r in full if r["metric"] == entry["metric"]]
+        width = numeric["ci95"][1] - numeric["ci95"][0]
+        assert abs(entry["mean"] - sum(exact) / len(exact)) < 2 * width
+    assert all("numeric" not in entry for entry in whole.json["scores"])
+    options = ("--images", npz, "--maps", maps, "--out", tmp_path / "table", *long, "--tolerance", "0.002")
+    assert "± by sampling points [95 %]" in done("score", net, *options).out
+    assert {r["half_difference"] != 0 for r in few} == {True}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--tolerance", "0"), "--tolerance is an error of a mean area, for example 0.001; got 0"),
+        (("--tolerance", "0.001", "--keep-logits"), "leave one out"),
+        (("--tolerance", "0.001", "--until-separated", "0.95"), "leave one out"),
+        (("--tolerance", "0.001", "--metric", "aopc-morf"), "aopc-morf have none"),
+    ],
+)
+def test_a_tolerance_that_makes_no_sense_is_wrong_usage(net, npz, maps, tmp_path, options, said):
+    answer = run("score", net, "--images", npz, "--maps", maps, "--out", tmp_path / "run", "--quiet", *options)
+    assert answer.code == 2
+    assert said in answer.err
+    assert not (tmp_path / "run").exists()

@@ -31,6 +31,7 @@ STORED = RunSettings(
     estimand="set",
     decide_on=("gap:raw",),
     recalx_mismatch="refuse",
+    tolerance=0.001,
 )
 OTHER = {
     "metrics": ("insertion",),
@@ -53,6 +54,7 @@ OTHER = {
     "estimand": "population",
     "decide_on": ("gap",),
     "recalx_mismatch": "ok",
+    "tolerance": 0.01,
 }
 
 
