@@ -13,7 +13,7 @@ from c2i_fast.perturb.book import Book
 from c2i_fast.perturb.counts import point_counts, with_their_ties
 from c2i_fast.perturb.order import pixel_order, step_map, tied_share
 from c2i_fast.perturb.sets import Keys, growing, unit_keys
-from c2i_fast.perturb.units import Units, units_of
+from c2i_fast.perturb.units import HasUnits, Units, units_of
 from c2i_fast.protocols import CurveProtocol
 from c2i_fast.types import Doubles, Floats, Ints, PerturbationPlan
 
@@ -51,14 +51,19 @@ class RankedMap:
     partitions: dict[tuple[str, int | None], Units] = field(default_factory=dict)
     _rankings: dict[tuple[str, int | None, str, str], Ranking] = field(default_factory=dict)
 
+    def units(self, protocol: HasUnits, image: Floats) -> Units:
+        """Returns the units that a protocol changes, made once an image."""
+        key = (protocol.unit, protocol.unit_size)
+        if key not in self.partitions:
+            self.partitions[key] = units_of(protocol, image)
+        return self.partitions[key]
+
     def ranked(self, protocol: CurveProtocol, image: Floats) -> Ranking:
         """Returns the ranking that a protocol wants."""
         ties = "reverse-index" if protocol.ties == "reverse-index" else "index"
         key = (protocol.unit, protocol.unit_size, protocol.unit_value, ties)
         if key not in self._rankings:
-            if key[:2] not in self.partitions:
-                self.partitions[key[:2]] = units_of(protocol, image)
-            units = self.partitions[key[:2]]
+            units = self.units(protocol, image)
             values = units.pooled(self.saliency, protocol.unit_value)
             order = pixel_order(values, protocol.ties)
             self._rankings[key] = Ranking(
