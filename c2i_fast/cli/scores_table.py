@@ -21,6 +21,8 @@ def show_scores(outcome: Outcome) -> None:
     protocols = ", ".join(dict.fromkeys(row.protocol for row in rows))
     title = f"{outcome.totals.images} images, protocol {protocols}"
     show_table(title, columns, [_row(row, corrected, lifted) for row in rows], left=3)
+    if methods := dict.fromkeys(row.method for row in rows if row.optimised):
+        print(f"† {', '.join(methods)}: optimises this metric, which is no independent judge of its maps.")
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
     t = outcome.totals
@@ -44,7 +46,7 @@ def show_scores(outcome: Outcome) -> None:
 
 
 def _row(row: SummaryRow, corrected: bool, lifted: bool) -> list[str]:
-    cells = [row.method, row.metric, row.readout, interval(row.score.mean, row.score.ci95)]
+    cells = [row.method, row.metric + " †" * row.optimised, row.readout, interval(row.score.mean, row.score.ci95)]
     for shown, estimate in ((corrected, row.corrected), (lifted, row.lift)):
         if shown:
             cells.append(interval(estimate.mean, estimate.ci95) if estimate else "")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,15 +55,15 @@ class InfidelityProtocol(Protocol):
         return None
 
 
-def moved(perturbations: Sequence[Floats], saliency: Floats) -> Doubles:
+def moved(perturbations: Sequence[Floats], saliency: NDArray[Any]) -> Doubles:
     """Returns Iᵀφ of perturbations (C, *space), float64 (n,); a map (*space) holds for every channel alike.
 
     Example:
         >>> moved([np.ones((3, 2, 2), np.float32)], np.full((2, 2), 0.5, np.float32)).tolist()
         [6.0]
     """
-    slopes = saliency.astype(np.float64)
-    return np.array([float((perturbation * slopes).sum()) for perturbation in perturbations])
+    slopes = np.ascontiguousarray(np.broadcast_to(saliency, np.shape(perturbations[0])), np.float64).ravel()
+    return np.array([np.asarray(perturbation, np.float64).ravel() @ slopes for perturbation in perturbations])
 
 
 def infidelity(predicted: Doubles, drops: Doubles, scaling: str = "none") -> float:
@@ -99,12 +99,11 @@ class Infidelity(Metric):
         rng = generator(case.seed, self.name, case.image.id)
         draw = _squares if protocol.perturbation == "square" else _noise
         windows, perturbations, removed = book.once((self.name, protocol.hash()), lambda: draw(rng, book, protocol))
-        saliency = np.broadcast_to(case.saliency, book.image.shape)
-        predicted = np.array(
-            [moved([change], saliency[where])[0] for where, change in zip(windows, perturbations, strict=True)]
-        )
+        slopes = np.array(np.broadcast_to(case.saliency, book.image.shape), np.float64)
+        pairs = zip(windows, perturbations, strict=True)
+        predicted = np.concatenate([moved([change], slopes[window]) for window, change in pairs])
         passes, x = with_clean(book.clean(), removed, predicted)
-        return Asked(passes=passes, x=x, warnings=() if saliency.any() else ("zero map",))
+        return Asked(passes=passes, x=x, warnings=() if slopes.any() else ("zero map",))
 
     def measure(self, asked: Asked, values: Doubles, protocols: Sequence[Protocol]) -> Measured:
         """Returns the mean squared error of what is beside each pass as its drop from the clean one."""
@@ -114,7 +113,7 @@ class Infidelity(Metric):
 
 
 Drawn = tuple[list[tuple[slice, ...]], list[Floats], Ints]
-"""Where each perturbation is not zero, what it is there, and its pass."""
+"""The window of each perturbation, what it is there (elsewhere 0), and its pass."""
 
 
 def _squares(rng: np.random.Generator, book: Book, protocol: InfidelityProtocol) -> Drawn:
@@ -139,7 +138,7 @@ def _noise(rng: np.random.Generator, book: Book, protocol: InfidelityProtocol) -
     normalised, everywhere = book.given.normalised(), (slice(None),)
     perturbations, passes = [], []
     for _ in range(protocol.runs):
-        change = (protocol.size * rng.standard_normal(normalised.shape)).astype(np.float32)
+        change = np.float32(protocol.size) * rng.standard_normal(normalised.shape, np.float32)
         perturbations.append(change)
         passes.append(book.direct(book.given.pixels_of(normalised - change), 1.0))
     return [everywhere] * protocol.runs, perturbations, np.array(passes, np.int32)

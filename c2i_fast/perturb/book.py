@@ -97,12 +97,13 @@ class Book:
             order: distinct units, at least as many as the largest count.
             counts: strictly increasing.
         """
+        order = order[: counts[-1]]
         keys = growing(self.once(("keys", units), lambda: unit_keys(units, self.image.shape)), order)[:, counts]
         known = [("", EMPTY) if key == EMPTY else (SYNONYMS.get(baseline, baseline), key) for key in _pairs(keys)]
         if all(key in self._ids for key in known):
             return np.array([self._ids[key] for key in known], np.int32)
         steps = np.full(units.count, len(counts), step_type(len(counts)))
-        steps[order[: counts[-1]]] = np.repeat(np.arange(len(counts)), np.diff(counts, prepend=0))
+        steps[order] = np.repeat(np.arange(len(counts)), np.diff(counts, prepend=0))
         plan = PerturbationPlan(
             start=self.image, end=self.baseline(baseline), step_map=units.spread(steps), intervals=len(counts)
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c2i_fast.attribution import OPTIMISES
 from c2i_fast.reliability.intervals import Estimate, corrected_mean, mean_interval, paired
 from c2i_fast.types import Doubles, Score
 
@@ -40,10 +41,16 @@ class SummaryRow:
     lift: Estimate | None = None
     corrected: Estimate | None = None
 
+    @property
+    def optimised(self) -> bool:
+        """Whether the method optimises this very metric, so that the number is no independent judge of it."""
+        return self.metric in OPTIMISES.get(self.method, ())
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the row as JSON."""
         row = {"method": self.method, "metric": self.metric, "protocol": self.protocol, "readout": self.readout}
         row |= self.score.to_dict()
+        row |= {"optimised": True} if self.optimised else {}
         extra = {"lift": self.lift, "corrected": self.corrected}
         return row | {name: estimate.to_dict() for name, estimate in extra.items() if estimate}
 
