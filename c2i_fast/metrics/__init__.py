@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 from importlib import import_module
 
+from c2i_fast.metrics import curves  # noqa: F401 (the first in every list)
 from c2i_fast.metrics.base import METRICS, Metric, curve_metric
 from c2i_fast.metrics.presets import PRESETS, protocol_for
 

@@ -50,9 +50,9 @@ class SummaryRow:
         """Returns the row as JSON."""
         row = {"method": self.method, "metric": self.metric, "protocol": self.protocol, "readout": self.readout}
         row |= self.score.to_dict()
-        row |= {"optimised": True} if self.optimised else {}
+        marks = {"optimised": True} if self.optimised else {}
         extra = {"lift": self.lift, "corrected": self.corrected}
-        return row | {name: estimate.to_dict() for name, estimate in extra.items() if estimate}
+        return row | marks | {name: estimate.to_dict() for name, estimate in extra.items() if estimate}
 
 
 def values_by_cell(rows: Iterable[tuple[Any, ...]]) -> dict[Cell, dict[str, float]]:

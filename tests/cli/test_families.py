@@ -1,4 +1,4 @@
-"""The families beside curves, through the commands: scored, read again under a later calibrator, refused, and marked."""
+"""The families beside curves, through the commands: scored, read again under another calibrator, refused, marked."""
 
 from __future__ import annotations
 
