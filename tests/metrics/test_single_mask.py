@@ -6,11 +6,15 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from c2i_fast import score
 from c2i_fast.errors import InputError
 from c2i_fast.metrics import METRICS, protocol_for
 from c2i_fast.metrics.base import Asked
 from c2i_fast.metrics.single_mask import MaskProtocol, mask_of, masked, relative_drop
+from c2i_fast.models import load_classifier
+from c2i_fast.models.preprocess import find_recipe, load_recipe
 from tests import nets
 from tests.metrics.things import PREPROCESSING, UNEVEN, column, oracle_scores, scored, softmax, value
 
@@ -233,3 +237,22 @@ def test_a_logit_has_no_complement():
     with pytest.raises(InputError, match="average-gain is of 1 − p"):
         scored(images, {"ours": images[:, 0]}, FAMILY, readouts=("raw", "logit"))
     assert scored(images, {"ours": images[:, 0]}, FAMILY[::2], readouts=("raw", "logit")).rows
+
+
+@pytest.mark.slow
+def test_fake_cam_on_a_real_network(assets):
+    """MobileNetV2 on pictures of 224 × 224: no drop, every other picture likelier, and nothing gained."""
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    classifier = load_classifier(
+        assets / "models/imagenet/tf2_mobilenet_v2_1.0_224_ptq.onnx",
+        preprocessing=load_recipe(find_recipe("mobilenet-tf")),
+    )
+    files = sorted((assets / "images/imagenet_val").glob("*.[jJ][pP]*"))[:40]
+    images = np.stack([np.asarray(Image.open(f).convert("RGB").resize((224, 224))) for f in files])
+    fake = np.ones((40, 224, 224), np.float32)
+    fake[:, 0, 0] = 0
+    found = score(classifier, images, fake, metrics=FAMILY, preset="opticam", engine="onnxruntime")
+    drop, gain, rise = (np.mean([r.value for r in found.rows if r.metric == metric]) for metric in FAMILY)
+    assert drop < 0.01
+    assert gain < 0.03
+    assert 0.2 < rise < 0.8
