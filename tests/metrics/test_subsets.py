@@ -12,7 +12,7 @@ from scipy import stats
 
 from c2i_fast.errors import InputError
 from c2i_fast.metrics import protocol_for
-from c2i_fast.metrics.correlation import correlation, relevance
+from c2i_fast.metrics.correlation import correlation
 from c2i_fast.metrics.one_at_a_time import GroupProtocol, groups_of
 from c2i_fast.metrics.subsets import FaithfulnessCorrelation, SensitivityN, SensitivityProtocol
 from c2i_fast.perturb.units import cells
@@ -170,9 +170,6 @@ def test_estimate_by_loops_in_groups_and_alone():
             assert row.passes == 1 + len(groups)
 
 
-# --------------------------------------------------------------------------------------- closed forms
-
-
 @pytest.mark.parametrize("metric", ALL)
 def test_a_linear_logit_is_predicted_perfectly_by_what_each_pixel_adds(metric):
     """f = w·x, φ = w·(x − baseline): the drop without S is Σ_S φ exactly, so every correlation is 1."""
@@ -328,13 +325,6 @@ def test_a_model_that_does_not_move_correlates_with_nothing():
     images, maps = case(1)
     found = scored(images, {"ours": maps}, ("mu-fidelity",), overrides=SMALL, logits_of=lambda x: np.array([1.0, 0]))
     assert value(found, "mu-fidelity").value == 0
-
-
-def test_relevance_is_the_sum_over_the_set_and_nothing_for_no_set():
-    assert relevance(np.array([1, 2, 4], np.float32), [np.array([0, 2]), np.array([], int)]).tolist() == [5, 0]
-
-
-# --------------------------------------------------------------------------------------- fields
 
 
 def test_share_and_size_replace_each_other_and_both_are_refused():
