@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal, Self
 Order = Literal["morf", "lerf"]
 End = Literal["image", "baseline"]
 Ties = Literal["index", "reverse-index", "together"]
-Unit = Literal["pixel", "channel", "patch", "token", "window", "superpixel"]
+Unit = Literal["pixel", "channel", "patch", "token", "window", "grid", "superpixel"]
 Counts = Literal["equal", "floor", "linspace", "ceil-block", "floor-jump", "pixels", "list", "percentile"]
 Ends = Literal["both", "no-start", "no-end", "neither"]
 
-SIZED = ("patch", "token", "window", "superpixel")
+SIZED = ("patch", "token", "window", "grid", "superpixel")
 SYNONYMS = {"zero": "mean"}
 
 
@@ -55,6 +55,10 @@ class Protocol:
     def clash(self) -> str | None:
         """Returns which fields contradict each other, in words; None where none do."""
         return None
+
+    def implied(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the changes of `--set`, and what follows from them for the other fields."""
+        return dict(changes)
 
     def hash(self) -> str:
         """Returns the first 16 hex digits of SHA-256 over canonical JSON of every field but the name."""
@@ -99,8 +103,8 @@ class CurveProtocol(Protocol):
 
     Attributes:
         unit: `pixel` (all channels together), `channel` (single values), `patch` (squares of side `unit_size`; edges
-            may be short), `token` (the same, where the size must divide the image), `window` (the same for signals) or
-            `superpixel` (about `unit_size` SLIC segments).
+            may be short), `token` (the same, where the size must divide the image), `window` (the same for signals),
+            `grid` (`unit_size` cells along each axis) or `superpixel` (about `unit_size` SLIC segments).
         unit_size: side or number, for those units that have one.
         unit_grid: of patches that do not divide the image: the first is whole (`start`), or both ends are short
             (`centred`).

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from c2i_fast.data.source import Image, Skipped, in_order
+from c2i_fast.errors import InputError
 from c2i_fast.fewer import Fewer
 from c2i_fast.metrics.base import Asked, MapCase, Measured
 from c2i_fast.metrics.measures import Measure, protocols_of
@@ -80,6 +81,11 @@ class ScoreTask:
     seed: int = 0
     regions: RegionSource | None = None
     tolerance: float | None = None
+
+    def __post_init__(self) -> None:
+        gains = [measure.metric.name for measure in self.measures if measure.metric.follows == "complement"]
+        if gains and "logit" in self.readouts:
+            raise InputError(f"{gains[0]} is of 1 − p, which a logit has not; leave out --readout logit, or the metric")
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from c2i_fast.attribution.base import Context, Method
 from c2i_fast.registry import Registry
 
-__all__ = ["CONTROLS", "METHODS", "Context", "Method"]
+__all__ = ["CONTROLS", "METHODS", "OPTIMISES", "Context", "Method"]
 
 METHODS: Registry[type[Method]] = Registry("method")
 METHODS.add_lazy("rise", "c2i_fast.attribution.rise:Rise", "mean of random soft masks weighted by the target's score")
@@ -29,3 +29,6 @@ METHODS.add_lazy("sobel", "c2i_fast.attribution.controls:Sobel", "control: edge 
 METHODS.add_lazy("center", "c2i_fast.attribution.controls:Center", "control: nearness to the middle")
 
 CONTROLS = ("random", "smooth-random", "sobel", "center")
+
+OPTIMISES: dict[str, tuple[str, ...]] = {"opticam": ("average-drop", "average-gain", "increase-in-confidence")}
+"""Methods, those whose maps come in as files too, and the metrics they optimise: no independent judges of them."""

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -25,7 +25,10 @@ from c2i_fast.data.source import Image, ImageSource, Skipped
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.target import target_class
 from c2i_fast.results.files import read_json, write_atomically, write_json
-from c2i_fast.types import Floats, MaskedPasses
+from c2i_fast.types import Doubles, Floats, MaskedPasses
+
+Sensitivity = Callable[[Method, Sequence[str], Floats, NDArray[Any]], Doubles]
+"""From a method, ids, images and targets to one number an image: `max_sensitivity` with the rest given."""
 
 INDEX = "explain.json"
 IMAGES_AT_ONCE = 16
@@ -39,6 +42,7 @@ class MethodRun:
     options: Mapping[str, Any]
     maps: int = 0
     seconds: float = 0.0
+    sensitivity: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -63,6 +67,7 @@ class ExplainReport:
                 "seconds": m.seconds,
                 "passes": m.method.passes_used,
                 "path": str(self.out / m.name),
+                **({"max_sensitivity": float(np.mean(m.sensitivity))} if m.sensitivity else {}),
             }
             for m in self.methods
         ]
@@ -100,6 +105,7 @@ def explain_images(
     workers: int = 2,
     on_error: Literal["stop", "skip"] = "stop",
     on_images: Callable[[int], None] = lambda images: None,
+    sensitivity: Sensitivity | None = None,
 ) -> ExplainReport:
     """Writes the maps that `out` does not hold yet, and returns what was made.
 
@@ -113,6 +119,7 @@ def explain_images(
         workers: decoding threads.
         on_error: `stop` at an image that cannot be read, or `skip` it.
         on_images: told how many images are done since the last call.
+        sensitivity: measured of every method on the images explained in this call.
     """
     entries = [{"name": m.name, "path": m.name, "options": dict(m.options)} for m in methods]
     begun = _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
@@ -122,7 +129,9 @@ def explain_images(
         for batch in _batches(stream, skipped):
             missing = [i for i in batch if any(not _path(out, m.name, i.id).exists() for m in methods)]
             for shape in dict.fromkeys(i.pixels.shape for i in missing):
-                _explain_batch([i for i in missing if i.pixels.shape == shape], methods, out, passes, target)
+                _explain_batch(
+                    [i for i in missing if i.pixels.shape == shape], methods, out, passes, target, sensitivity
+                )
             on_images(len(batch))
         if len(skipped) == len(source):
             raise InputError(f"none of the {len(source)} images could be read: {skipped[0].reason}")
@@ -136,7 +145,12 @@ def explain_images(
 
 
 def _explain_batch(
-    batch: Sequence[Image], methods: Sequence[MethodRun], out: Path, passes: MaskedPasses | None, target: str
+    batch: Sequence[Image],
+    methods: Sequence[MethodRun],
+    out: Path,
+    passes: MaskedPasses | None,
+    target: str,
+    sensitivity: Sensitivity | None,
 ) -> None:
     images: Floats = np.stack([image.pixels for image in batch])
     targets = _targets(batch, images, passes, target)
@@ -148,6 +162,8 @@ def _explain_batch(
             _write_map(_path(out, run.name, image.id), saliency)
         run.maps += len(batch)
         run.seconds += time.perf_counter() - clock
+        if sensitivity:
+            run.sensitivity += sensitivity(run.method, ids, images, targets).tolist()
 
 
 def _targets(batch: Sequence[Image], images: Floats, passes: MaskedPasses | None, rule: str) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,6 +48,14 @@ def explain(
     layer: Annotated[
         str | None, typer.Option(help="gradcam: a layer by name; by default the last convolutional one.")
     ] = None,
+    sensitivity: Annotated[
+        int | None,
+        typer.Option(
+            metavar="RUNS",
+            min=1,
+            help="Also max-sensitivity: the largest move of an image's map over RUNS noisy copies.",
+        ),
+    ] = None,
     target: Target = None,
     limit: Limit = None,
     seed: Seed = 0,
@@ -65,19 +74,22 @@ def explain(
     choice("--on-error", on_error, ("stop", "skip"))
     if resume and force:
         raise UsageError("--resume goes on with what is there and --force replaces it; give one of them")
+    if sensitivity and resume:
+        raise UsageError("--sensitivity is of images explained now and --resume skips those there are; leave one out")
     rule = check_rule(target or "top1")
     claim_output(out, force=force or resume)
     if out.exists() and not is_empty_folder(out) and not (out / INDEX).exists():
         raise InputError(f"{out} was not written by explain and is not replaced; choose another --out")
     classifier = model.load(say, seed)
+    contract = classifier.contract
     source = open_source(images, classifier, say, limit)
-    check_targets(rule, source, classifier.contract.classes)
+    check_targets(rule, source, contract.classes)
     options = _options(method, masks=masks, grid=grid, keep=keep, layer=layer)
     chosen, passes, runs = _prepare(classifier, source, engine, method, options, seed, say)
     if force:
         clear_maps(out)
     settings = {
-        "model": model_hash(classifier.contract),
+        "model": model_hash(contract),
         "images": source.fingerprint(),
         "engine": [chosen.config.engine, chosen.config.precision] if chosen else None,
         "seed": seed,
@@ -94,10 +106,18 @@ def explain(
             workers=workers,
             on_error=on_error,  # type: ignore[arg-type]
             on_images=counted,
+            sensitivity=_sensitivity(sensitivity, contract.preprocessing, seed),
         )
     for image in report.skipped:
         say(f"skipped {image.id}: {image.reason}")
     show_json(report.to_dict()) if talk.json else _table(report.to_dict())
+
+
+def _sensitivity(runs: int | None, preprocessing: Any, seed: int) -> Any:
+    """Returns what measures max-sensitivity, where it was asked for."""
+    from c2i_fast.attribution.sensitivity import max_sensitivity
+
+    return partial(max_sensitivity, preprocessing=preprocessing, runs=runs, seed=seed) if runs else None
 
 
 def _options(methods: list[str], **flags: Any) -> dict[str, Any]:
@@ -157,8 +177,12 @@ class _Counter:
 
 
 def _table(report: dict[str, Any]) -> None:
+    measured = any("max_sensitivity" in row for row in report["methods"])
+    columns = ["method", "maps", "passes", "seconds", *["max-sensitivity"] * measured, "written to"]
     rows = [
-        [row["name"], str(row["maps"]), str(row["passes"]), f"{row['seconds']:.1f}", row["path"]]
+        [row["name"], str(row["maps"]), str(row["passes"]), f"{row['seconds']:.1f}"]
+        + [f"{row.get('max_sensitivity', float('nan')):.4f}"] * measured
+        + [row["path"]]
         for row in report["methods"]
     ]
-    show_table("saliency maps", ["method", "maps", "passes", "seconds", "written to"], rows)
+    show_table("saliency maps", columns, rows)

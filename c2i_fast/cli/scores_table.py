@@ -25,6 +25,8 @@ def show_scores(outcome: Outcome) -> None:
     several, sampled = len(protocols) > 1, any(row.numeric for row in rows)
     columns += ["± by sampling points [95 %]"] if sampled else []
     show_table(title, columns, [_row(row, several, corrected, lifted, sampled) for row in rows], left=3 + several)
+    if methods := dict.fromkeys(row.method for row in rows if row.optimised):
+        print(f"† {', '.join(methods)}: optimises this metric, which is no independent judge of its maps.")
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
     show_trust(outcome.low)
@@ -53,7 +55,7 @@ def show_scores(outcome: Outcome) -> None:
 
 
 def _row(row: SummaryRow, protocol: bool, corrected: bool, lifted: bool, sampled: bool) -> list[str]:
-    cells = [row.method, row.metric, *([row.protocol] if protocol else []), row.readout]
+    cells = [row.method, row.metric + " †" * row.optimised, *([row.protocol] if protocol else []), row.readout]
     cells.append(interval(row.score.mean, row.score.ci95))
     for shown, estimate in ((corrected, row.corrected), (lifted, row.lift)):
         if shown:

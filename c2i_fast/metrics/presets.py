@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from c2i_fast.errors import InputError
+from c2i_fast.metrics.infidelity import InfidelityProtocol
+from c2i_fast.metrics.one_at_a_time import GroupProtocol
 from c2i_fast.metrics.override import overridden
+from c2i_fast.metrics.single_mask import IncreaseProtocol, RatioProtocol
+from c2i_fast.metrics.subsets import SensitivityProtocol, SubsetProtocol
 from c2i_fast.protocols import (
     CurveProtocol,
     End,
@@ -56,6 +60,15 @@ def _two_orders(preset: str, metric: str, suffixes: tuple[str, str] = ("-morf", 
     }
 
 
+def _single_mask(preset: str, *, eps: float = 0.0, **common: Any) -> Preset:
+    """Average drop and gain with `eps` in their denominators, and increase in confidence."""
+    return {
+        "average-drop": RatioProtocol(name=preset, metric="average-drop", eps=eps, **common),
+        "average-gain": RatioProtocol(name=preset, metric="average-gain", eps=eps, **common),
+        "increase-in-confidence": IncreaseProtocol(name=preset, metric="increase-in-confidence", **common),
+    }
+
+
 def _only(table: Preset, *metrics: str) -> Preset:
     return {metric: table[metric] for metric in metrics}
 
@@ -78,6 +91,16 @@ add_preset(
             summary="above",
             baseline="image-mean",
         )
+    },
+    _single_mask("c2i"),
+    {
+        "faithfulness-correlation": SubsetProtocol(name="c2i", metric="faithfulness-correlation", subset_size=224),
+        "mu-fidelity": SubsetProtocol(
+            name="c2i", metric="mu-fidelity", unit="grid", unit_size=9, runs=200, share=0.2, correlation="spearman"
+        ),
+        "sensitivity-n": SensitivityProtocol(name="c2i", metric="sensitivity-n"),
+        "faithfulness-estimate": GroupProtocol(name="c2i", metric="faithfulness-estimate", unit="grid", unit_size=16),
+        "infidelity": InfidelityProtocol(name="c2i", metric="infidelity"),
     },
     {metric: MapProtocol(name="c2i", metric=metric) for metric in ("relevance-rank", "roc-auc", "entropy", "gini")},
     {metric: MassProtocol(name="c2i", metric=metric) for metric in ("energy-pointing", "relevance-mass")},
@@ -107,6 +130,9 @@ add_preset(
     "torchcam",
     "torchcam's: blocks of a twentieth of the pixels, zero for both curves, stable ties (exact)",
     _only(_four_curves("torchcam", baseline="zero", counts="ceil-block", intervals=20), "deletion", "insertion"),
+    _only(
+        _single_mask("torchcam", baseline="zero", scaling="none", eps=1e-7), "average-drop", "increase-in-confidence"
+    ),
 )
 # Quantus 0.6: channel values one by one, the untouched image is not scored, `black` is the smallest value of the
 # normalised sample, and the area is not divided by the number of steps.
@@ -156,6 +182,49 @@ add_preset(
         "deletion",
         "insertion",
     ),
+    _single_mask("xplique", baseline="zero", sign="absolute", eps=1e-8),
+    {
+        "mu-fidelity": SubsetProtocol(
+            name="xplique",
+            metric="mu-fidelity",
+            unit="grid",
+            unit_size=9,
+            runs=200,
+            share=0.2,
+            baseline="zero",
+            correlation="spearman",
+        )
+    },
+)
+# Zhang et al. 2024: the map, min-maxed, multiplies the picture before it is normalised.
+add_preset(
+    "opticam",
+    "Opti-CAM's average drop, average gain and increase in confidence: the mask multiplies the pixels (exact)",
+    _single_mask("opticam", baseline="black"),
+)
+# Quantus 0.6: single channel values to the sample's minimum. Its subsets come from NumPy's global generator, ours from
+# the image's; what is computed of given subsets is the same.
+add_preset(
+    "quantus-faithfulness",
+    "Quantus's FaithfulnessCorrelation and FaithfulnessEstimate (exact, given its subsets; its ties are unstable)",
+    {
+        "faithfulness-correlation": SubsetProtocol(
+            name="quantus-faithfulness",
+            metric="faithfulness-correlation",
+            unit="channel",
+            subset_size=224,
+            baseline="sample-min",
+            undefined="nan",
+        ),
+        "faithfulness-estimate": GroupProtocol(
+            name="quantus-faithfulness",
+            metric="faithfulness-estimate",
+            unit="channel",
+            group_size=1,
+            baseline="sample-min",
+            undefined="nan",
+        ),
+    },
 )
 add_preset(
     "openvino-xai",
@@ -187,7 +256,8 @@ add_preset(
         ),
     },
 )
-# Tomsett et al. 2020: single pixels, L = 100, the mean over k = 0..L, to the data set's mean (or `uniform`).
+# Tomsett et al. 2020: single pixels, L = 100, the mean over k = 0..L, to the data set's mean (or `uniform`). F is of
+# every pixel of their 32×32 images; of larger ones, of as many drawn at random.
 add_preset(
     "tomsett",
     "Sanity Checks for Saliency Metrics: AOPC over the first 100 single pixels, and Faithfulness",
@@ -201,6 +271,7 @@ add_preset(
         value="drop",
         summary="mean",
     ),
+    {"faithfulness-estimate": GroupProtocol(name="tomsett", metric="faithfulness-estimate", samples=1024)},
 )
 # Calibrate to Interpret: what is at or above the (100 − i)-th percentile, i = 0..99, to a box blur, area over 0..99.
 add_preset(

@@ -26,10 +26,10 @@ class Given:
     image: str = ""
     seed: int = 0
 
-    def normalised(self) -> Floats:
-        """Returns the image as the network is fed it, before any reversal of its channels."""
+    def normalised(self, pixels: Floats | None = None) -> Floats:
+        """Returns the image, or other `pixels`, as the network is fed it, before any reversal of its channels."""
         mean, std = self._stats()
-        return np.asarray((self.pixels - mean) / std)
+        return np.asarray(((self.pixels if pixels is None else pixels) - mean) / std)
 
     def pixels_of(self, normalised: Floats) -> Floats:
         """Returns what `normalised` values are in the units of `pixels`."""

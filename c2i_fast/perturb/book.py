@@ -8,18 +8,22 @@ and methods, presets and metrics share what they have in common without knowing 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.perturb.baseline import Given, baseline_image
-from c2i_fast.perturb.sets import EMPTY, Key, key_of
+from c2i_fast.perturb.order import step_type
+from c2i_fast.perturb.sets import EMPTY, Key, growing, key_of, unit_keys
+from c2i_fast.perturb.units import Units
 from c2i_fast.protocols import SYNONYMS
 from c2i_fast.types import Doubles, Floats, Ints, PerturbationPlan
 
 PassKey = tuple[str, Key]
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +42,7 @@ class Book:
     _choices: list[list[tuple[int, int]]] = field(default_factory=list)
     _images: dict[int, Floats] = field(default_factory=dict)
     _fractions: list[float] = field(default_factory=list)
+    _known: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def image(self) -> Floats:
@@ -80,6 +85,42 @@ class Book:
         steps = np.where(places, np.uint8(0), np.uint8(1))
         number = self.plan(PerturbationPlan(start=self.image, end=self.baseline(baseline), step_map=steps, intervals=1))
         return self.step(number, 1, baseline=baseline, places=key, fraction=float(places.mean()))
+
+    def removed_units(self, baseline: str, units: Units, order: NDArray[np.intp], counts: NDArray[np.int64]) -> Ints:
+        """Returns the passes in which the first `counts` (n,) units of an order show the baseline: int32 (n,).
+
+        Sets that contain one another are one plan, so that its images are fed once for all of them.
+
+        Args:
+            baseline: its name.
+            units: of this image.
+            order: distinct units, at least as many as the largest count.
+            counts: strictly increasing.
+        """
+        order = order[: counts[-1]]
+        in_order = self.once(("keys", units), lambda: unit_keys(units, self.image.shape)).take(order, axis=1)
+        keys = growing(in_order, counts)
+        known = [("", EMPTY) if key == EMPTY else (SYNONYMS.get(baseline, baseline), key) for key in _pairs(keys)]
+        if all(key in self._ids for key in known):
+            return np.array([self._ids[key] for key in known], np.int32)
+        steps = np.full(units.count, len(counts), step_type(len(counts)))
+        steps[order] = np.repeat(np.arange(len(counts)), np.diff(counts, prepend=0))
+        plan = PerturbationPlan(
+            start=self.image, end=self.baseline(baseline), step_map=units.spread(steps), intervals=len(counts)
+        )
+        number, shares = self.plan(plan), units.held(order, counts) / np.prod(units.places)
+        passes = [
+            self.step(number, k, baseline=baseline, places=key, fraction=float(share))
+            for k, (key, share) in enumerate(zip(_pairs(keys), shares, strict=True), 1)
+        ]
+        return np.array(passes, np.int32)
+
+    def once(self, name: Hashable, make: Callable[[], T]) -> T:
+        """Returns what `make` returned for this name before, or now: what the image's next map can use again."""
+        if name not in self._known:
+            self._known[name] = make()
+        known: T = self._known[name]
+        return known
 
     def direct(self, image: Floats, fraction: float) -> int:
         """Returns the pass of an image (C, *space) that no mask makes; `fraction` is its share of perturbed pixels."""
@@ -130,3 +171,7 @@ class Book:
             chosen[number] = min(options, key=lambda pair: (load[pair[0]] == 0, load[pair[0]]))
             load[chosen[number][0]] += 1
         return np.asarray(chosen, np.int32).reshape(-1, 2)
+
+
+def _pairs(keys: NDArray[np.uint64]) -> list[Key]:
+    return [(int(first), int(second)) for first, second in keys.T]

@@ -13,7 +13,7 @@ from c2i_fast.perturb.book import Book
 from c2i_fast.perturb.counts import point_counts, with_their_ties
 from c2i_fast.perturb.order import pixel_order, step_map, tied_share
 from c2i_fast.perturb.sets import Keys, growing, unit_keys
-from c2i_fast.perturb.units import Units, units_of
+from c2i_fast.perturb.units import HasUnits, Units, grid_of, units_of
 from c2i_fast.protocols import CurveProtocol
 from c2i_fast.types import Doubles, Floats, Ints, PerturbationPlan
 
@@ -54,15 +54,20 @@ class RankedMap:
     partitions: dict[Partition, Units] = field(default_factory=dict)
     _rankings: dict[tuple[Partition, str, str], Ranking] = field(default_factory=dict)
 
+    def units(self, protocol: HasUnits, image: Floats) -> Units:
+        """Returns the units that a protocol changes, made once an image."""
+        key = (protocol.unit, protocol.unit_size, grid_of(protocol))
+        if key not in self.partitions:
+            self.partitions[key] = units_of(protocol, image)
+        return self.partitions[key]
+
     def ranked(self, protocol: CurveProtocol, image: Floats) -> Ranking:
         """Returns the ranking that a protocol wants."""
         ties = "reverse-index" if protocol.ties == "reverse-index" else "index"
         partition = (protocol.unit, protocol.unit_size, protocol.unit_grid)
         key = (partition, protocol.unit_value, ties)
         if key not in self._rankings:
-            if partition not in self.partitions:
-                self.partitions[partition] = units_of(protocol, image)
-            units = self.partitions[partition]
+            units = self.units(protocol, image)
             values = units.pooled(self.saliency, protocol.unit_value)
             order = pixel_order(values, protocol.ties)
             self._rankings[key] = Ranking(

@@ -1,15 +1,28 @@
-"""What changes at one go: pixels, single values, patches, tokens, time windows or superpixels."""
+"""What changes at one go: pixels, single values, patches, tokens, time windows, grid cells or superpixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import InputError, MissingDependencyError
-from c2i_fast.protocols import CurveProtocol
+from c2i_fast.protocols import Unit
 from c2i_fast.types import Floats
+
+
+class HasUnits(Protocol):
+    """Any protocol that says what changes at one go."""
+
+    @property
+    def unit(self) -> Unit:
+        """What it is."""
+
+    @property
+    def unit_size(self) -> int | None:
+        """Its side or number, for those that have one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -60,14 +73,16 @@ class Units:
         return per_unit.reshape(self.places) if self.members is None else per_unit[self.members]
 
 
-def units_of(protocol: CurveProtocol, image: Floats) -> Units:
+def units_of(protocol: HasUnits, image: Floats) -> Units:
     """Returns the units of an image (C, *space) under a protocol.
 
     Raises:
-        InputError: Tokens that do not divide the image, windows of a picture, segments of a signal.
+        InputError: Tokens that do not divide the image, windows of a picture, segments of a signal, more cells than
+            pixels.
         MissingDependencyError: Superpixels without scikit-image.
 
     Example:
+        >>> from c2i_fast.protocols import CurveProtocol
         >>> protocol = CurveProtocol(name="x", metric="deletion", unit="patch", unit_size=2)
         >>> units_of(protocol, np.zeros((3, 2, 3), np.float32)).members.tolist()
         [[[0, 0, 1], [0, 0, 1]]]
@@ -79,13 +94,20 @@ def units_of(protocol: CurveProtocol, image: Floats) -> Units:
         return Units(members=None, places=image.shape)
     if protocol.unit == "superpixel":
         return _of_members(superpixels(image, size))
+    if protocol.unit == "grid":
+        return _of_members(cells(space, size))
     if protocol.unit == "token" and any(s % size for s in space):
         raise InputError(f"tokens of side {size} do not divide an image of {space}; set unit_size, or unit=patch")
     if (protocol.unit == "window") != (len(space) == 1):
         raise InputError(
             f"unit={protocol.unit} does not fit images of shape {space}; signals take window, others patch"
         )
-    return _of_members(patches(space, size, centred=protocol.unit_grid == "centred"))
+    return _of_members(patches(space, size, centred=grid_of(protocol) == "centred"))
+
+
+def grid_of(protocol: HasUnits) -> str:
+    """Returns where the patches of a protocol begin; `start` for protocols that leave no choice."""
+    return str(getattr(protocol, "unit_grid", "start"))
 
 
 def patches(space: tuple[int, ...], side: int, *, centred: bool = False) -> NDArray[np.intp]:
@@ -95,6 +117,27 @@ def patches(space: tuple[int, ...], side: int, *, centred: bool = False) -> NDAr
         missing = (-length % side) // 2 if centred else 0
         along = ((np.arange(length) + missing) // side).reshape([-1 if a == axis else 1 for a in range(len(space))])
         index = index * -(-length // side) + along
+    return index
+
+
+def cells(space: tuple[int, ...], number: int) -> NDArray[np.intp]:
+    """Returns the cell of each place (*space), `number` cells an axis: its centre's, ⌊(i + ½) · number / length⌋.
+
+    Raises:
+        InputError: An axis shorter than the grid.
+
+    Example:
+        >>> cells((5,), 2).tolist()
+        [0, 0, 1, 1, 1]
+    """
+    if min(space) < number:
+        raise InputError(f"a grid of {number} cells an axis does not fit an image of {space}; set a smaller unit_size")
+    index = np.zeros(space, np.intp)
+    for axis, length in enumerate(space):
+        along = ((2 * np.arange(length) + 1) * number // (2 * length)).reshape(
+            [-1 if a == axis else 1 for a in range(len(space))]
+        )
+        index = index * number + along
     return index
 
 

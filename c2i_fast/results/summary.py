@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from c2i_fast.attribution import OPTIMISES
 from c2i_fast.reliability.intervals import Estimate, corrected_mean, mean_interval, paired
 from c2i_fast.reliability.numeric import numeric_interval
 from c2i_fast.types import Doubles, Score
@@ -45,12 +46,18 @@ class SummaryRow:
     corrected: Estimate | None = None
     numeric: Estimate | None = None
 
+    @property
+    def optimised(self) -> bool:
+        """Whether the method optimises this very metric, so that the number is no independent judge of it."""
+        return self.metric in OPTIMISES.get(self.method, ())
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the row as JSON."""
         row = {"method": self.method, "metric": self.metric, "protocol": self.protocol, "readout": self.readout}
         row |= self.score.to_dict()
+        marks = {"optimised": True} if self.optimised else {}
         extra = {"lift": self.lift, "corrected": self.corrected, "numeric": self.numeric}
-        return row | {name: estimate.to_dict() for name, estimate in extra.items() if estimate}
+        return row | marks | {name: estimate.to_dict() for name, estimate in extra.items() if estimate}
 
 
 def values_by_cell(rows: Iterable[tuple[Any, ...]]) -> dict[Cell, dict[str, float]]:

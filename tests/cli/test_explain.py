@@ -301,3 +301,29 @@ def test_the_layer_of_gradcam_matters(explain, torch_net, made, monkeypatch):
     named = read(explain(*options, "--layer", "2", model=torch_net)[0])
     for key in last:
         np.testing.assert_allclose(named[key], last[key], atol=1e-6)
+
+
+def test_max_sensitivity_is_of_every_method_and_moves_no_map(explain, net, npz, tmp_path):
+    from c2i_fast.attribution import METHODS, Context
+    from c2i_fast.attribution.sensitivity import max_sensitivity
+    from c2i_fast.types import Preprocessing
+
+    options = ("--images", npz, "--method", "sobel", "--method", "center", "--limit", "4", "--seed", "3")
+    answer = done("explain", net, *options, "--sensitivity", "3", "--json", "--out", tmp_path / "with")
+    found = {row["name"]: row["max_sensitivity"] for row in answer.json["methods"]}
+    with np.load(npz) as content:
+        images = (content["images"][:4].astype(np.float32) / 255).transpose(0, 3, 1, 2)
+    preprocessing = Preprocessing()
+    sobel = METHODS["sobel"](Context())
+    ids, targets = [str(i) for i in range(4)], np.zeros(4, int)
+    expected = max_sensitivity(sobel, ids, images, targets, preprocessing, runs=3, seed=3).mean()
+    assert found == {"sobel": pytest.approx(expected, rel=1e-5), "center": 0.0}
+    without = done("explain", net, *options, "--json", "--out", tmp_path / "without")
+    assert all("max_sensitivity" not in row for row in without.json["methods"])
+    for path in (tmp_path / "without" / "sobel").glob("*.npy"):
+        np.testing.assert_array_equal(np.load(path), np.load(tmp_path / "with" / "sobel" / path.name))
+    table = done("explain", net, *options, "--sensitivity", "3", "--out", tmp_path / "table").out
+    assert "max-sensitivity" in table
+    refused = run("explain", net, *options, "--sensitivity", "3", "--resume", "--out", tmp_path / "table")
+    assert refused.code == 2
+    assert "leave one out" in refused.err

@@ -19,7 +19,7 @@ class Maps:
     def __init__(self, quality: float) -> None:
         self.quality = quality
 
-    def load(self, image_id, space):
+    def load(self, image_id, space, channels=1):
         mask = IMAGES.masks[IMAGES.ids.index(image_id)].astype(np.float32)
         assert mask.shape == space
         return self.quality * mask + (1 - self.quality) * (1 - mask)
