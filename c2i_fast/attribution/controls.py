@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution.base import Context, Method, Need, check_batch
-from c2i_fast.attribution.random_numbers import generator
 from c2i_fast.attribution.upsample import linear_axis
+from c2i_fast.random_numbers import generator
 from c2i_fast.types import Doubles, Floats
 
 _SMOOTH_GRID = 7  # RISE's cell, so that the floor is as smooth as what stands on it

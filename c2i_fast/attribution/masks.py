@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from c2i_fast.attribution.random_numbers import generator
 from c2i_fast.attribution.upsample import linear_axis
+from c2i_fast.random_numbers import generator
 from c2i_fast.types import Doubles, Floats
 
 # Values of one block of the spreading matrix, 32 MB in float64: pictures need one block, long signals several.

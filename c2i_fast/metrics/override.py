@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from c2i_fast.errors import InputError
 from c2i_fast.metrics.target import check_rule, is_index
 from c2i_fast.perturb.baseline import check_baseline
@@ -13,6 +15,8 @@ from c2i_fast.protocols import CurveProtocol, Protocol
 
 UNSETTABLE = ("list", "percentile")
 """Counts rules that need more than one word."""
+SHARES = ("limit", "share", "largest")
+"""Fields in (0, 1]; other numbers are at least 0."""
 
 
 def overridden(protocol: Protocol, overrides: Mapping[str, str]) -> Protocol:
@@ -76,14 +80,16 @@ def _parse(protocol: Protocol, name: str, text: str) -> Any:
         if not is_index(text) or int(text) < 1:
             raise InputError(f"{name} must be a whole number of at least 1, got {text!r}")
         return int(text)
-    return _share(name, text)
+    return _number(name, text)
 
 
-def _share(name: str, text: str) -> float:
+def _number(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 < value <= 1:
+    if name in SHARES and not 0 < value <= 1:
         raise InputError(f"{name} must be a number above 0 and at most 1, got {text!r}")
+    if not 0 <= value < np.inf:
+        raise InputError(f"{name} must be a number of at least 0, got {text!r}")
     return value

@@ -7,6 +7,7 @@ from typing import Any
 
 from c2i_fast.errors import InputError
 from c2i_fast.metrics.override import overridden
+from c2i_fast.metrics.road import RoadProtocol
 from c2i_fast.protocols import CurveProtocol, End, Order, Protocol
 from c2i_fast.registry import Registry
 
@@ -46,6 +47,14 @@ def _two_orders(preset: str, metric: str, suffixes: tuple[str, str] = ("-morf", 
     }
 
 
+def _road(preset: str, **common: Any) -> Preset:
+    """ROAD in both orders."""
+    return {
+        "road-morf": RoadProtocol(name=preset, metric="road-morf", order="morf", **common),
+        "road-lerf": RoadProtocol(name=preset, metric="road-lerf", order="lerf", **common),
+    }
+
+
 def _only(table: Preset, *metrics: str) -> Preset:
     return {metric: table[metric] for metric in metrics}
 
@@ -69,6 +78,7 @@ add_preset(
             baseline="image-mean",
         )
     },
+    _road("c2i"),
 )
 # Petsiuk et al. 2018 and their notebook: 8 rows of pixels a step (1792 at 224), deletion to the mean, insertion from
 # a blur, area by equal steps even where the last one is short. Their unstable sort is replaced by a stable one.
@@ -148,6 +158,13 @@ add_preset(
         "deletion",
         "insertion",
     ),
+)
+# pytorch-grad-cam 1.5.7: percentiles 10..90 of the map as thresholds, the normalised tensor imputed, noise of the
+# same law (theirs is not seeded).
+add_preset(
+    "gradcam-road",
+    "pytorch-grad-cam's ROAD: percentiles as thresholds, ties together, noise once normalised (exact but for noise)",
+    _road("gradcam-road", percentages=(10, 20, 30, 40, 50, 60, 70, 80, 90), ties="together", space="normalised"),
 )
 # pnpxai 0.1.4: 0, ⌊HW/10⌋, …, 8⌊HW/10⌋ and then everything; both orders sorted stably, so LeRF has the smaller index
 # first; the plain mean of the points. Its AbPC is our gap.

@@ -8,8 +8,9 @@ and methods, presets and metrics share what they have in common without knowing 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from c2i_fast.protocols import SYNONYMS
 from c2i_fast.types import Doubles, Floats, Ints, PerturbationPlan
 
 PassKey = tuple[str, Key]
+T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class Book:
     _choices: list[list[tuple[int, int]]] = field(default_factory=list)
     _images: dict[int, Floats] = field(default_factory=dict)
     _fractions: list[float] = field(default_factory=list)
+    _known: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def image(self) -> Floats:
@@ -80,6 +83,13 @@ class Book:
         steps = np.where(places, np.uint8(0), np.uint8(1))
         number = self.plan(PerturbationPlan(start=self.image, end=self.baseline(baseline), step_map=steps, intervals=1))
         return self.step(number, 1, baseline=baseline, places=key, fraction=float(places.mean()))
+
+    def once(self, name: Hashable, make: Callable[[], T]) -> T:
+        """Returns what `make` returned for this name before, or now: what the image's next map can use again."""
+        if name not in self._known:
+            self._known[name] = make()
+        known: T = self._known[name]
+        return known
 
     def direct(self, image: Floats, fraction: float) -> int:
         """Returns the pass of an image (C, *space) that no mask makes; `fraction` is its share of perturbed pixels."""

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from c2i_fast.attribution.random_numbers import generator
+from c2i_fast.random_numbers import generator
 
 keys = st.tuples(st.integers(0, 2**40), st.sampled_from(["rise", "random"]), st.none() | st.text(), st.integers(0, 9))
 
