@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from c2i_fast.data.other_images import baselines_of, other_images
 from c2i_fast.errors import InputError
-from c2i_fast.metrics.measures import make_measures
+from c2i_fast.metrics.measures import make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.summary import SummaryRow, score_rows, summarise, values_by_cell
 from c2i_fast.score import ScoreTask, score_stream
@@ -122,6 +123,7 @@ def score(
         preprocessing=classifier.contract.preprocessing,
         activation=classifier.contract.activation,
         calibrator=calibrator,
+        elsewhere=other_images(baselines_of(protocols_of(measures)), source, 0),
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
     return _run(classifier, choice, task, source, sources, first)

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from c2i_fast.data.other_images import Elsewhere
 from c2i_fast.data.source import Image, Skipped, in_order
 from c2i_fast.metrics.base import Asked, MapCase
+from c2i_fast.metrics.diagnostics import pass_warnings
 from c2i_fast.metrics.measures import Measure, protocols_of
 from c2i_fast.metrics.readout import read, readable, reading
 from c2i_fast.metrics.target import target_class
@@ -61,6 +63,7 @@ class ScoreTask:
         controls: methods that look at no model, whose maps are made on the way.
         passes_per_part: images are worked on in groups that reach this many passes.
         seed: of whatever a metric or a baseline draws.
+        elsewhere: the baselines that are not made of the image itself.
     """
 
     measures: tuple[Measure, ...]
@@ -71,6 +74,7 @@ class ScoreTask:
     controls: tuple[Method, ...] = ()
     passes_per_part: int = PASSES_PER_PART
     seed: int = 0
+    elsewhere: Elsewhere = field(default_factory=dict)
 
     @property
     def protocols(self) -> tuple[Protocol, ...]:
@@ -159,7 +163,10 @@ def maps_of(image: Image, maps: Mapping[str, MapSource], task: ScoreTask) -> dic
 
 def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask) -> ImagePlan:
     """Returns the passes that serve every method, metric and end of one image."""
-    given = Given(pixels=image.pixels, preprocessing=task.preprocessing, image=image.id, seed=task.seed)
+    elsewhere = {name: partial(load, image.id) for name, load in task.elsewhere.items()}
+    given = Given(
+        pixels=image.pixels, preprocessing=task.preprocessing, image=image.id, seed=task.seed, elsewhere=elsewhere
+    )
     book, partitions = Book(given=given), dict[Partition, Units]()
     requests = []
     for method, values in saliency.items():
@@ -323,5 +330,5 @@ def _row(image: str, request: Request, measure: Measure, readout: str, values: D
         value=found.value,
         curve=found.curve,
         passes=len(request.passes),
-        warnings=request.warnings,
+        warnings=(*request.warnings, *pass_warnings(readout, measure.protocols, request.lengths, values)),
     )

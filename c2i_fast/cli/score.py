@@ -57,6 +57,9 @@ class ScoringOptions:
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the protocol.")
     ] = None
+    baseline_panel: Annotated[
+        bool, typer.Option("--baseline-panel", help="Also rank the methods under four baselines and ROAD.")
+    ] = False
     readout: Annotated[
         list[str] | None,
         typer.Option(
@@ -97,6 +100,7 @@ class ScoringOptions:
             limit=self.limit,
             seed=self.seed,
             fp32_images=self.fp32_images,
+            baseline_panel=self.baseline_panel or None,
         )
 
 

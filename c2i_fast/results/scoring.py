@@ -16,14 +16,16 @@ from c2i_fast.attribution import CONTROLS, METHODS
 from c2i_fast.attribution.base import Context
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
+from c2i_fast.data.other_images import baselines_of, fingerprints, other_images
 from c2i_fast.data.source import ImageSource
 from c2i_fast.engines.select import EngineChoice
 from c2i_fast.errors import C2IError, InputError, UsageError
 from c2i_fast.export.open import OpenedPasses, engine_for, open_passes
 from c2i_fast.memory import as_calibrator
-from c2i_fast.metrics.measures import make_measures
+from c2i_fast.metrics.measures import make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.metrics.target import check_targets
+from c2i_fast.results.diagnostics import DIAGNOSTIC_COLUMNS, Diagnostic, count_warnings
 from c2i_fast.results.estimate import (
     EXPECTED_SHARE,
     FP32,
@@ -34,6 +36,7 @@ from c2i_fast.results.estimate import (
     worst_drift,
 )
 from c2i_fast.results.files import claim_output, is_empty_folder
+from c2i_fast.results.panel import PANEL_COLUMNS, Panel, baseline_panel, with_panel
 from c2i_fast.results.record import Totals, measure_entries, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes, model_hash
@@ -56,6 +59,7 @@ DEFAULTS = RunSettings(
     keep_logits=False,
     seed=0,
     fp32_images=64,
+    baseline_panel=False,
 )
 PACKAGES = ("c2i-fast", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "torch", "pyarrow", "pillow")
 
@@ -99,6 +103,8 @@ class Outcome:
     low: Mapping[Cell, Mapping[str, float]]
     full: Mapping[Cell, Mapping[str, float]]
     estimate: Totals | None
+    diagnostics: tuple[Diagnostic, ...] = ()
+    panel: Panel | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -119,6 +125,9 @@ class Outcome:
                 "reason": self.engine.reason,
             },
         }
+        content["diagnostics"] = [found.to_dict() for found in self.diagnostics]
+        if self.panel:
+            content["baseline_panel"] = self.panel.to_dict()
         if self.estimate:
             e = self.estimate
             drift = worst_drift(self.low, self.full)
@@ -189,7 +198,12 @@ class Scoring:
             low=low,
             full=full,
             estimate=estimate,
+            diagnostics=count_warnings(run.rows(DIAGNOSTIC_COLUMNS)),
+            panel=self._panel(run) if self.settings.baseline_panel else None,
         )
+
+    def _panel(self, run: RunDirectory) -> Panel:
+        return baseline_panel(run.rows(PANEL_COLUMNS), self.settings.overrides or {}, self.task.readouts[0])
 
     @property
     def _estimates(self) -> bool:
@@ -253,6 +267,9 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
     engine = _engine(settings, classifier)
     check_targets(measures[0].protocol.target, source, contract.classes)
     maps = open_maps(request.maps)
+    if settings.baseline_panel:
+        methods = len({*maps, *(CONTROLS if settings.controls else ())})
+        measures = with_panel(measures, settings.overrides or {}, methods, len(contract.space))
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space), contract.channels)
     task = ScoreTask(
@@ -267,6 +284,7 @@ def prepare(request: RunRequest, settings: RunSettings, classifier: Classifier, 
             if name not in maps
         ),
         seed=settings.seed or 0,
+        elsewhere=other_images(baselines_of(protocols_of(measures)), source, settings.seed or 0),
         passes_per_part=settings.passes_per_part
         or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
     )
@@ -308,11 +326,13 @@ def _hashes(
 ) -> dict[str, Any]:
     from c2i_fast.calibration.spec import calibrator_hash
 
+    files = fingerprints(task.elsewhere)
     return {
         "model": model_hash(classifier.contract),
         "calibrator": calibrator_hash(task.calibrator) if task.calibrator else None,
         "images": source.fingerprint(),
         "maps": {name: source.fingerprint() for name, source in maps.items()},
+        **({"baselines": files} if files else {}),
     }
 
 

@@ -35,6 +35,7 @@ class RunSettings:
     limit: int | None = None
     seed: int | None = None
     fp32_images: int | None = None
+    baseline_panel: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""
@@ -115,6 +116,7 @@ def check_hashes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         "calibrator": "another calibrator",
         "images": "other images",
         "maps": "other maps",
+        "baselines": "other baseline files",
     }
     for name, value in now.items():
         if stored.get(name) != value:
