@@ -10,7 +10,6 @@ Maps are random fields of three smoothnesses, from scattered pixels to large hol
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable
 from functools import partial

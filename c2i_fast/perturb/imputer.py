@@ -37,4 +37,4 @@ def impute(image: Floats, removed: NDArray[np.bool_]) -> Floats:
         raise InputError(f"ROAD imputes pictures, and this image has shape {image.shape}; leave out the road metrics")
     if removed.all():
         return np.broadcast_to(image.mean(axis=(1, 2), keepdims=True, dtype=np.float64), image.shape).astype(np.float32)
-    return np.where(removed, solve(image, removed), image).astype(np.float32) if removed.any() else image
+    return solve(image, removed) if removed.any() else image
