@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from c2i_fast.data.other_images import baselines_of, other_images
 from c2i_fast.errors import InputError, UsageError
 from c2i_fast.fewer import check_tolerance
 from c2i_fast.metrics.measures import check_regions, make_measures, protocols_of
@@ -149,6 +150,7 @@ def score(
         calibrator=calibrator,
         regions=None if regions is None else open_regions(regions, source),
         tolerance=tolerance,
+        elsewhere=other_images(baselines_of(protocols_of(measures)), source, 0),
     )
     choice = engine_for(classifier, engine, precision=precision, threads=threads, batch_size=batch_size)
     return _run(classifier, choice, task, source, memory_maps(maps, source.ids), first)

@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from c2i_fast.data.other_images import Elsewhere
 from c2i_fast.data.source import Image, Skipped, in_order
 from c2i_fast.errors import InputError
 from c2i_fast.fewer import Fewer
 from c2i_fast.metrics.base import Asked, MapCase, Measured
+from c2i_fast.metrics.diagnostics import pass_warnings
 from c2i_fast.metrics.measures import Measure, protocols_of
 from c2i_fast.metrics.readout import read
 from c2i_fast.metrics.target import target_classes
@@ -69,6 +71,7 @@ class ScoreTask:
         seed: of whatever a metric or a baseline draws.
         regions: where the object of each image is, for metrics that need to know.
         tolerance: of mean areas over 1000 images; areas are then estimated from some of their points. None runs all.
+        elsewhere: the baselines that are not made of the image itself.
     """
 
     measures: tuple[Measure, ...]
@@ -81,6 +84,7 @@ class ScoreTask:
     seed: int = 0
     regions: RegionSource | None = None
     tolerance: float | None = None
+    elsewhere: Elsewhere = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         gains = [measure.metric.name for measure in self.measures if measure.metric.follows == "complement"]
@@ -179,7 +183,10 @@ def plan_measures(image: Image, saliency: Mapping[str, Floats], task: ScoreTask)
     """Returns the passes that serve every method, metric and end of one image."""
     if task.regions is not None:
         image = replace(image, region=task.regions.load(image.id))
-    given = Given(pixels=image.pixels, preprocessing=task.preprocessing, image=image.id, seed=task.seed)
+    elsewhere = {name: partial(load, image.id) for name, load in task.elsewhere.items()}
+    given = Given(
+        pixels=image.pixels, preprocessing=task.preprocessing, image=image.id, seed=task.seed, elsewhere=elsewhere
+    )
     book, partitions = Book(given=given), dict[Partition, Units]()
     requests = []
     for method, values in saliency.items():
@@ -316,7 +323,8 @@ def measured(
                 found = fewer.measure(number, measure, values) if fewer else None
                 points = fewer.points(number) if fewer and found else len(request.passes)
                 found = found or _measure(measure, request, values[request.passes])
-                scores.append(_row(image, request, found, readout, target, points))
+                said = pass_warnings(readout, request.protocols, request.lengths, values[request.passes])
+                scores.append(_row(image, request, found, readout, target, points, tuple(said)))
             elif readout == task.readouts[0]:  # no read-out enters, so there is one row and not one for each
                 scores.append(_row(image, request, _measure(measure, request, request.x), "none", target, 0))
     return tuple(scores)
@@ -327,7 +335,15 @@ def _measure(measure: Measure, request: Request, values: Doubles) -> Measured:
     return measure.metric.measure(asked, values, measure.protocols)
 
 
-def _row(image: str, request: Request, found: Measured, readout: str, target: int, points: int) -> Score:
+def _row(
+    image: str,
+    request: Request,
+    found: Measured,
+    readout: str,
+    target: int,
+    points: int,
+    warnings: tuple[str, ...] = (),
+) -> Score:
     return Score(
         image=image,
         method=request.method,
@@ -339,6 +355,6 @@ def _row(image: str, request: Request, found: Measured, readout: str, target: in
         value=found.value,
         curve=found.curve,
         passes=points,
-        warnings=request.warnings,
+        warnings=(*request.warnings, *warnings),
         half_difference=found.half_difference,
     )

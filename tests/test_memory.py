@@ -343,7 +343,7 @@ def test_maps_that_cannot_be_ranked_are_input_errors(maps, said):
 
 def test_constant_and_tied_maps_are_scored_with_a_warning():
     found = run(maps={"flat": np.ones((3, 6, 5)), "half": np.tile(np.arange(30).reshape(6, 5) // 15, (3, 1, 1))})
-    assert {r.method: r.warnings for r in found.rows} == {"flat": ("constant map",), "half": ("ties=1.00",)}
+    assert {r.method: r.warnings[:1] for r in found.rows} == {"flat": ("constant map",), "half": ("ties=1.00",)}
 
 
 def test_no_map_at_all_is_an_input_error():
@@ -498,7 +498,7 @@ def test_a_batch_of_nothing_is_an_input_error(batch_size):
         ({"preset": "x"}, InputError, "no preset"),
         ({"readouts": ("softmax",)}, InputError, "no read-out"),
         ({"overrides": {"intervals": "31"}}, InputError, r"31 intervals do not fit a map of 30 elements; .* 1\.\.30"),
-        ({"overrides": {"baseline": "noise"}}, InputError, "no baseline 'noise'"),
+        ({"overrides": {"baseline": "static"}}, InputError, "no baseline 'static'"),
         ({"overrides": {"intervals": "4", "pixels_per_step": "4"}}, InputError, "both say"),
     ],
 )

@@ -58,6 +58,9 @@ class ScoringOptions:
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the protocol.")
     ] = None
+    baseline_panel: Annotated[
+        bool, typer.Option("--baseline-panel", help="Also rank the methods under four baselines and ROAD.")
+    ] = False
     readout: Annotated[
         list[str] | None,
         typer.Option(
@@ -138,6 +141,7 @@ class ScoringOptions:
             decide_on=tuple(self.decide_on) if self.decide_on else None,
             recalx_mismatch=self.recalx_mismatch,
             tolerance=self.tolerance,
+            baseline_panel=self.baseline_panel or None,
         )
 
 

@@ -10,6 +10,7 @@ from c2i_fast.cli.trust_table import show_trust
 from c2i_fast.results.summary import FLOOR, SummaryRow
 
 if TYPE_CHECKING:
+    from c2i_fast.results.panel import Panel
     from c2i_fast.results.scoring import Outcome
 
 
@@ -34,6 +35,11 @@ def show_scores(outcome: Outcome) -> None:
         show_stopping(outcome.stopping.to_dict())
     for note in outcome.notes:
         print(note)
+    if outcome.panel:
+        show_panel(outcome.panel)
+    for method in dict.fromkeys(found.method for found in outcome.diagnostics):
+        mine = [d for d in outcome.diagnostics if d.method == method]
+        print(f"{method}: " + ", ".join(f"{d.warning} in {d.images} of {d.of} images" for d in mine))
     t = outcome.totals
     rate = f"{t.run / t.seconds:,.0f} passes/s" if t.seconds else ""
     print(f"{t.run:,} passes run for {t.requested:,} points asked for; {t.seconds:.1f} s, {rate}")
@@ -52,6 +58,25 @@ def show_scores(outcome: Outcome) -> None:
                 f"(in {precision} up to {EXPECTED_SHARE[precision]:.0%} is usual)"
             )
     print(f"wrote {outcome.run.path}")
+
+
+def show_panel(panel: Panel) -> None:
+    """Prints the ranking under each baseline, where its removal ends, and how far the rankings agree."""
+    names = [row.baseline for row in panel.rows]
+    columns = ["baseline", "methods, best first", "clean", "end", "end still high", *(f"τ {name}" for name in names)]
+    tau = {**panel.tau, **{(b, a): t for (a, b), t in panel.tau.items()}}
+    lines = [
+        [
+            row.baseline,
+            " > ".join(row.ranking),
+            f"{row.clean:.3f}",
+            f"{row.end:.3f}",
+            f"{row.still_high:.0%}",
+            *("" if name == row.baseline else f"{tau[row.baseline, name]:.2f}" for name in names),
+        ]
+        for row in panel.rows
+    ]
+    show_table(f"baseline panel: gap, and road-combined for ROAD ({panel.readout})", columns, lines, left=2)
 
 
 def _row(row: SummaryRow, protocol: bool, corrected: bool, lifted: bool, sampled: bool) -> list[str]:

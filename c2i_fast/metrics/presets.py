@@ -9,6 +9,7 @@ from c2i_fast.errors import InputError
 from c2i_fast.metrics.infidelity import InfidelityProtocol
 from c2i_fast.metrics.one_at_a_time import GroupProtocol
 from c2i_fast.metrics.override import overridden
+from c2i_fast.metrics.road import RoadProtocol
 from c2i_fast.metrics.single_mask import IncreaseProtocol, RatioProtocol
 from c2i_fast.metrics.subsets import SensitivityProtocol, SubsetProtocol
 from c2i_fast.protocols import (
@@ -69,6 +70,14 @@ def _single_mask(preset: str, *, eps: float = 0.0, **common: Any) -> Preset:
     }
 
 
+def _road(preset: str, **common: Any) -> Preset:
+    """ROAD in both orders."""
+    return {
+        "road-morf": RoadProtocol(name=preset, metric="road-morf", order="morf", **common),
+        "road-lerf": RoadProtocol(name=preset, metric="road-lerf", order="lerf", **common),
+    }
+
+
 def _only(table: Preset, *metrics: str) -> Preset:
     return {metric: table[metric] for metric in metrics}
 
@@ -109,6 +118,7 @@ add_preset(
         "iou": OverlapProtocol(name="c2i", metric="iou"),
         "total-variation": VariationProtocol(name="c2i", metric="total-variation"),
     },
+    _road("c2i"),
 )
 # Petsiuk et al. 2018 and their notebook: 8 rows of pixels a step (1792 at 224), deletion to the mean, insertion from
 # a blur, area by equal steps even where the last one is short. Their unstable sort is replaced by a stable one.
@@ -234,6 +244,13 @@ add_preset(
         "deletion",
         "insertion",
     ),
+)
+# pytorch-grad-cam 1.5.7: percentiles 10..90 of the map as thresholds, the normalised tensor imputed, noise of the
+# same law (theirs is not seeded).
+add_preset(
+    "gradcam-road",
+    "pytorch-grad-cam's ROAD: percentiles as thresholds, ties together, noise once normalised (exact but for noise)",
+    _road("gradcam-road", percentages=(10, 20, 30, 40, 50, 60, 70, 80, 90), ties="together", space="normalised"),
 )
 # pnpxai 0.1.4: 0, ⌊HW/10⌋, …, 8⌊HW/10⌋ and then everything; both orders sorted stably, so LeRF has the smaller index
 # first; the plain mean of the points. Its AbPC is our gap.

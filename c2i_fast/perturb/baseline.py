@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from c2i_fast.errors import InputError
 from c2i_fast.registry import Registry
 from c2i_fast.types import Floats, Preprocessing
 
@@ -19,12 +21,14 @@ class Given:
     Attributes:
         pixels: the image, float32 (C, *space).
         image: its id, and `seed`: the address of random numbers.
+        elsewhere: what returns the baselines that are not made of the image, by name.
     """
 
     pixels: Floats
     preprocessing: Preprocessing
     image: str = ""
     seed: int = 0
+    elsewhere: Mapping[str, Callable[[], Floats]] = field(default_factory=dict)
 
     def normalised(self, pixels: Floats | None = None) -> Floats:
         """Returns the image, or other `pixels`, as the network is fed it, before any reversal of its channels."""
@@ -55,13 +59,24 @@ def baseline_image(name: str, given: Given) -> Floats:
         >>> baseline_image("mean", given).max()
         np.float32(0.5)
     """
-    made = BASELINES[name](given)
+    if name in given.elsewhere:
+        made = given.elsewhere[name]()
+        if made.shape != given.pixels.shape:
+            raise InputError(
+                f"baseline {name} of image {given.image}: expected the image's shape {given.pixels.shape}, got "
+                f"{made.shape}; bring it to that size"
+            )
+        return np.ascontiguousarray(made, np.float32)
+    made = BASELINES["file:PATH" if name.startswith("file:") else name](given)
     return np.ascontiguousarray(np.broadcast_to(made, given.pixels.shape), np.float32)
 
 
 def check_baseline(name: str) -> str:
-    """Returns the name of a baseline if it is one; an `InputError` otherwise."""
-    BASELINES[name]
+    """Returns the name of a baseline, or `file:PATH` if there is such a path; an `InputError` otherwise."""
+    if not name.startswith("file:"):
+        BASELINES[name]
+    elif not Path(name.removeprefix("file:")).exists():
+        raise InputError(f"baseline {name}: there is nothing at that path; mend it")
     return name
 
 
@@ -147,6 +162,14 @@ def running_mean(given: Given, steps: NDArray[np.integer], intervals: int) -> Fl
     return given.pixels_of(means[index].reshape(values.shape).astype(np.float32))
 
 
+def _another_image(given: Given) -> Floats:
+    raise InputError("baseline another-image needs a source of images; score with the command, or with c2i_fast.score")
+
+
+def _from_file(given: Given) -> Floats:
+    raise InputError("baseline file:PATH needs a path in place of PATH, and images to look up in it; score with it")
+
+
 BASELINES.add("mean", _mean, "the preprocessing mean: zero in the network's normalised space")
 BASELINES.add("zero", _mean, "the same as mean")
 BASELINES.add("image-mean", _image_mean, "each channel's mean over this image")
@@ -157,3 +180,9 @@ BASELINES.add("white", lambda given: np.ones_like(given.pixels), "pixel value 1"
 BASELINES.add("sample-min", _sample_min, "the smallest value of the normalised image, all channels together")
 BASELINES.add("sample-max", _sample_max, "the largest value of the normalised image, all channels together")
 BASELINES.add("running-mean", _sample_mean, "the mean of the normalised sample as it is at each step (it drifts)")
+_DRAWN = "c2i_fast.perturb.baselines_drawn"
+BASELINES.add_lazy("noise", f"{_DRAWN}:noise", "Gaussian of the preprocessing's mean and std, one draw an image")
+BASELINES.add_lazy("uniform", f"{_DRAWN}:uniform", "uniform in [0, 1) for each pixel and channel, one draw an image")
+BASELINES.add("another-image", _another_image, "another image of the same source, drawn once an image")
+BASELINES.add_lazy("superpixel-mean", f"{_DRAWN}:superpixel_mean", "each SLIC segment's mean (100 segments)")
+BASELINES.add("file:PATH", _from_file, "an .npz with images and ids, or a folder of <image id>.npy (counterfactuals)")

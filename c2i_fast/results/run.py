@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,6 +175,12 @@ class RunDirectory:
         if not paths:
             raise InputError(f"{self.path} holds no scores yet")
         return pa.concat_tables([read_table(path, columns).replace_schema_metadata() for path in paths])
+
+    def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yields the rows of all parts as tuples, one part in memory at a time."""
+        for path in self.parts():
+            table = read_table(path, columns)
+            yield from zip(*(table[name].to_pylist() for name in columns), strict=True)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pa.Table:

@@ -17,6 +17,7 @@ from c2i_fast.attribution.base import Context
 from c2i_fast.data.followed import LabelledImages
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
+from c2i_fast.data.other_images import baselines_of, fingerprints, other_images
 from c2i_fast.data.regions import open_regions
 from c2i_fast.data.source import ImageSource
 from c2i_fast.engines.select import EngineChoice
@@ -27,6 +28,7 @@ from c2i_fast.memory import as_calibrator
 from c2i_fast.metrics.measures import Measure, check_regions, make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts, readout_notes
 from c2i_fast.metrics.target import check_targets
+from c2i_fast.results.diagnostics import DIAGNOSTIC_COLUMNS, Diagnostic, count_warnings
 from c2i_fast.results.estimate import (
     EXPECTED_SHARE,
     FP32,
@@ -37,6 +39,7 @@ from c2i_fast.results.estimate import (
     worst_drift,
 )
 from c2i_fast.results.files import claim_output, is_empty_folder
+from c2i_fast.results.panel import PANEL_COLUMNS, Panel, baseline_panel, with_panel
 from c2i_fast.results.record import Totals, measure_entries, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes, model_hash, option
@@ -62,6 +65,7 @@ DEFAULTS = RunSettings(
     seed=0,
     fp32_images=64,
     recalx_mismatch="refuse",
+    baseline_panel=False,
 )
 PACKAGES = ("c2i-fast", "numpy", "onnx", "onnx-ir", "onnxruntime", "openvino", "torch", "pyarrow", "pillow")
 
@@ -108,6 +112,8 @@ class Outcome:
     estimate: Totals | None
     stopping: Stopping | None = None
     notes: tuple[str, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    panel: Panel | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -132,6 +138,9 @@ class Outcome:
         }
         if self.stopping:
             content["stopped"] = self.stopping.to_dict()
+        content["diagnostics"] = [found.to_dict() for found in self.diagnostics]
+        if self.panel:
+            content["baseline_panel"] = self.panel.to_dict()
         if self.estimate:
             e = self.estimate
             drift = worst_drift(self.low, self.full)
@@ -217,7 +226,12 @@ class Scoring:
             estimate=estimate,
             stopping=stopping,
             notes=readout_notes(self.task.readouts, self.task.calibrator),
+            diagnostics=count_warnings(run.rows(DIAGNOSTIC_COLUMNS)),
+            panel=self._panel(run) if self.settings.baseline_panel else None,
         )
+
+    def _panel(self, run: RunDirectory) -> Panel:
+        return baseline_panel(run.rows(PANEL_COLUMNS), self.settings.overrides or {}, self.task.readouts[0])
 
     @property
     def methods(self) -> list[str]:
@@ -298,6 +312,9 @@ def prepare(
     if followed == "label":
         source = LabelledImages(source)
     maps = open_maps(request.maps)
+    if settings.baseline_panel:
+        methods = len({*maps, *(CONTROLS if settings.controls else ())})
+        measures = with_panel(measures, settings.overrides or {}, methods, len(contract.space))
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space), contract.channels)
     task = ScoreTask(
@@ -316,6 +333,7 @@ def prepare(
         seed=settings.seed or 0,
         tolerance=settings.tolerance,
         regions=regions,
+        elsewhere=other_images(baselines_of(protocols_of(measures)), source, settings.seed or 0),
         passes_per_part=settings.passes_per_part
         or (PASSES_PER_PART_ON_GPU if engine.config.device == "cuda" else PASSES_PER_PART),
     )
@@ -397,12 +415,14 @@ def _hashes(
 ) -> dict[str, Any]:
     from c2i_fast.calibration.spec import calibrator_hash
 
+    files = fingerprints(task.elsewhere)
     return {
         "model": model_hash(classifier.contract),
         "calibrator": calibrator_hash(task.calibrator) if task.calibrator else None,
         "images": source.fingerprint(),
         "maps": {name: source.fingerprint() for name, source in maps.items()},
         "regions": task.regions.fingerprint() if task.regions else None,
+        **({"baselines": files} if files else {}),
     }
 
 

@@ -41,6 +41,7 @@ class RunSettings:
     decide_on: tuple[str, ...] | None = None
     recalx_mismatch: str | None = None
     tolerance: float | None = None
+    baseline_panel: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON."""
@@ -124,6 +125,7 @@ def check_hashes(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         "images": "other images",
         "maps": "other maps",
         "regions": "other regions",
+        "baselines": "other baseline files",
     }
     for name, value in now.items():
         if stored.get(name) != value:

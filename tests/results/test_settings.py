@@ -32,6 +32,7 @@ STORED = RunSettings(
     decide_on=("gap:raw",),
     recalx_mismatch="refuse",
     tolerance=0.001,
+    baseline_panel=False,
 )
 OTHER = {
     "metrics": ("insertion",),
@@ -55,6 +56,7 @@ OTHER = {
     "decide_on": ("gap",),
     "recalx_mismatch": "ok",
     "tolerance": 0.01,
+    "baseline_panel": True,
 }
 
 
