@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 from c2i_fast.errors import InputError
 
 T = TypeVar("T")
+LONGEST_LIST = 180  # characters of names in an error
 
 
 class Registry(Generic[T]):
@@ -54,11 +55,18 @@ class Registry(Generic[T]):
         if name not in self._summaries:
             close = difflib.get_close_matches(name, self._summaries, n=1)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise InputError(f"there is no {self.kind} {name!r}{hint}; known: {', '.join(self._summaries)}")
+            raise InputError(f"there is no {self.kind} {name!r}{hint}; known: {self._known()}")
         if name not in self._entries:
             module, _, attribute = self._locations[name].partition(":")
             self._entries[name] = getattr(import_module(module), attribute)
         return self._entries[name]
+
+    def _known(self) -> str:
+        """Returns the names, or the first of them and where all are, so that an error stays a line."""
+        names = ", ".join(self._summaries)
+        if len(names) <= LONGEST_LIST:
+            return names
+        return f"{names[:LONGEST_LIST].rpartition(', ')[0]}, …; all of them: c2i-fast list {self.kind}s"
 
     def __contains__(self, name: object) -> bool:
         return name in self._summaries

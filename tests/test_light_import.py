@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.things import ROOT, colour_net, done, pictures, write_maps
 
-COMMANDS = ("demo", "calibrate", "export", "explain", "score", "rescore", "plan", "bench", "list")
+COMMANDS = ("demo", "calibrate", "export", "explain", "score", "rescore", "compare", "plan", "bench", "list")
 HEAVY = ("scipy", "sklearn", "onnx", "onnx_ir", "pyarrow", "PIL", "torch", "onnxruntime", "openvino", "matplotlib")
 ENGINES = ("torch", "onnxruntime", "openvino", "pyarrow", "sklearn")
 OPTIONAL = (
@@ -25,6 +25,8 @@ OPTIONAL = (
 # Modules that are about an optional package say so when they are imported; all others must import without any.
 ABOUT = {
     "c2i_fast.engines.onnxruntime": "cpu",
+    "c2i_fast.engines.onnxruntime_providers": "gpu",
+    "c2i_fast.engines.onnxruntime_scorer": "gpu",
     "c2i_fast.engines.openvino": "cpu",
     "c2i_fast.engines.torch": "torch",
     "c2i_fast.engines.torch_cuda": "torch",

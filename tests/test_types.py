@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from c2i_fast.calibration.identity import Identity
 from c2i_fast.calibration.temperature import Temperature
+from c2i_fast.protocols import CurveProtocol
 from c2i_fast.types import (
     Calibrator,
     Curve,
-    CurveProtocol,
     EngineConfig,
     GraphContract,
     PerturbationPlan,
@@ -137,6 +137,14 @@ PROTOCOL = CurveProtocol(name="c2i", metric="deletion")
 OTHER = {
     "metric": "insertion",
     "unit": "patch",
+    "unit_size": 8,
+    "unit_grid": "centred",
+    "unit_value": "sum",
+    "percentiles": (90.0, 50.0),
+    "limit": 0.5,
+    "most_steps": 7,
+    "ends": "no-start",
+    "value": "drop",
     "order": "lerf",
     "ties": "reverse-index",
     "counts": "floor",

@@ -174,11 +174,11 @@ def check_methods(methods: Sequence[str], activation: Activation | None = "softm
     for name in names:
         if name != AUTO:
             kind = CALIBRATORS[name]
+            check_activation(kind, activation or kind.activations[0])
             if kind.needs_perturbed_fraction:
                 raise InputError(
                     f"{name} is fitted and judged on masked images: give MODEL and --images, and no other method"
                 )
-            check_activation(kind, activation or kind.activations[0])
     return names
 
 

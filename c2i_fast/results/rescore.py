@@ -12,6 +12,7 @@ from c2i_fast.metrics.readout import check_readouts
 from c2i_fast.results.keep import read_kept
 from c2i_fast.results.record import stored_measures
 from c2i_fast.results.run import MAIN, RunDirectory
+from c2i_fast.results.settings import RunSettings
 from c2i_fast.results.summary import COLUMNS, Cell, table_rows, values_by_cell
 from c2i_fast.score import ScoreTask, image_scores
 from c2i_fast.types import Calibrator, Preprocessing, Score
@@ -46,6 +47,7 @@ def rescore(
         raise InputError(
             f"{run.path} is not finished: {done} of {manifest['images']} images; go on with --resume first"
         )
+    RunSettings.from_dict(manifest["settings"])  # a damaged run is not read on
     measures = stored_measures(manifest)
     task = ScoreTask(
         measures=measures,

@@ -78,7 +78,7 @@ class RunSettings:
         for name, value in self._given().items():
             if value != getattr(stored, name):
                 raise UsageError(
-                    f"--resume goes on with {option(name)} {getattr(stored, name)!r}, not {value!r}; "
+                    f"--resume goes on with {option(name)} {_shown(getattr(stored, name))}, not {_shown(value)}; "
                     "leave the option out"
                 )
         return stored
@@ -94,6 +94,10 @@ def _is_a(kind: Any, value: Any) -> bool:
     if kind == Mapping[str, str] | None:
         return value is None or (isinstance(value, dict) and all(isinstance(entry, str) for entry in value.values()))
     return isinstance(value, kind) and (kind == bool | None or not isinstance(value, bool))
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(repr(entry) for entry in value) if isinstance(value, tuple) and value else repr(value)
 
 
 def option(name: str) -> str:

@@ -60,8 +60,9 @@ def test_a_contract_that_cannot_be(fused, npz, tmp_path, field, value):
     [
         ("settings", 5),
         ("settings", {"magic": 1}),
-        ("settings.metrics", ["delation"]),
-        ("settings.metrics", []),
+        ("measures.0.metric", "delation"),
+        ("measures.0.protocols", ["0123456789abcdef"]),
+        ("measures", 3),
         ("settings.metrics", [[1]]),
         ("settings.metrics", 3.5),
         ("protocols", [{"metric": "deletion"}]),
