@@ -21,7 +21,7 @@ from c2i_fast.errors import UsageError
 from c2i_fast.metrics.base import CurveMetric, Measured, summarised
 from c2i_fast.metrics.measures import Measure
 from c2i_fast.perturb.plan import ImagePlan, Request
-from c2i_fast.perturb.sampled import Sample, SampledDesign, design, draw
+from c2i_fast.perturb.sampled import Sample, SampledDesign, design, draw, inclusion
 from c2i_fast.protocols import CurveProtocol, Protocol
 from c2i_fast.random_numbers import generator
 from c2i_fast.types import Curve, Doubles, Ints
@@ -151,6 +151,14 @@ class Fewer:
         """Returns the passes that are run then: the points drawn that are not among the first."""
         points = [self._points(stretch) for stretch in self._stretches()]
         return np.setdiff1d(np.concatenate([np.empty(0, np.int32), *points]), self.first()).astype(np.int32)
+
+    def most(self) -> float:
+        """Returns the passes to expect of the roughest curves, of raw probability ½ all along."""
+        families = {stretch.family: stretch.design for stretch in self._stretches()}
+        halves = (inclusion(own, np.full(len(own.coarse), 0.5)) for own in families.values())
+        drawn = sum(float(np.minimum(1, 2 * chances).sum()) for chances in halves)
+        coarse = sum(len(own.coarse) for own in families.values())
+        return len(self.first()) + drawn - coarse
 
     def measure(self, number: int, measure: Measure, values: Doubles) -> Measured | None:
         """Returns a metric from the read-outs (P,) of the passes that were run; None where it is not sampled.

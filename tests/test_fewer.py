@@ -157,3 +157,10 @@ def test_curves_are_laid_out_by_the_share_at_the_baseline():
     assert one.family == two.family
     assert one.passes.tolist() == two.passes.tolist()
     assert plan.perturbed_fraction[one.passes] == pytest.approx(one.design.x, abs=1e-12)
+
+
+def test_the_cost_foretold_is_an_upper_one_and_not_far_off():
+    task = make_task(METRICS, overrides=FULL, tolerance=0.01)
+    for image in scored(task):
+        foretold = Fewer.of(image.plan, task.measures, 0.01).most()
+        assert 0.5 * foretold <= image.run <= foretold + 4

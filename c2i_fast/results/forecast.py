@@ -10,10 +10,11 @@ from typing import Any
 from c2i_fast.data.source import Image
 from c2i_fast.errors import InputError
 from c2i_fast.export.open import open_passes
+from c2i_fast.fewer import Fewer
 from c2i_fast.perturb.plan import ImagePlan
 from c2i_fast.results.estimate import SubsetSource, subset
 from c2i_fast.results.scoring import Scoring
-from c2i_fast.score import maps_of, plan_measures
+from c2i_fast.score import ScoreTask, maps_of, plan_measures
 from c2i_fast.types import MaskedPasses
 
 MOST_PLANNED = 200
@@ -28,7 +29,7 @@ class Forecast:
         images: of the run.
         planned: of them, how many were really planned; the sums of the others are theirs in proportion.
         requested: points of all curves and other requests.
-        run: masked images that will be forwarded, each once.
+        run: masked images that will be forwarded, each once; under a tolerance at most about so many.
         passes_per_second: of this engine on the first image's passes.
         build_seconds: what opening it took.
     """
@@ -70,13 +71,13 @@ def forecast(scoring: Scoring, *, workers: int = 2, advance: Callable[[int], Non
     total = len(scoring.source)
     chosen = subset(scoring.source.ids, min(total, MOST_PLANNED), scoring.settings.seed or 0)
     first: ImagePlan | None = None
-    planned = requested = run = 0
+    planned, requested, run = 0, 0, 0.0
     for image in SubsetSource(scoring.source, chosen).stream(workers=workers, on_error="skip"):
         advance(1)
         if isinstance(image, Image):
             plan = plan_measures(image, maps_of(image, scoring.maps, scoring.task), scoring.task)
             first = first or plan
-            planned, requested, run = planned + 1, requested + plan.requested, run + plan.passes - plan.extra
+            planned, requested, run = planned + 1, requested + plan.requested, run + _cost(plan, scoring.task)
     if first is None:
         raise InputError(f"none of the {len(chosen)} images that were tried could be read")
     clock = time.perf_counter()
@@ -91,6 +92,12 @@ def forecast(scoring: Scoring, *, workers: int = 2, advance: Callable[[int], Non
         passes_per_second=_rate(passes, first),
         build_seconds=built,
     )
+
+
+def _cost(plan: ImagePlan, task: ScoreTask) -> float:
+    """Returns the passes of an image; under a tolerance those to be expected of the roughest curves."""
+    whole = plan.passes - plan.extra
+    return whole if task.tolerance is None else min(whole, Fewer.of(plan, task.measures, task.tolerance).most())
 
 
 def _rate(passes: MaskedPasses, plan: ImagePlan) -> float:
