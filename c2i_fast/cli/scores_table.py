@@ -10,8 +10,8 @@ from c2i_fast.cli.trust_table import show_trust
 from c2i_fast.results.summary import FLOOR, SummaryRow
 
 if TYPE_CHECKING:
+    from c2i_fast.results.outcome import Outcome
     from c2i_fast.results.panel import Panel
-    from c2i_fast.results.scoring import Outcome
 
 
 def show_scores(outcome: Outcome) -> None:

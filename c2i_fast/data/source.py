@@ -89,7 +89,9 @@ class ImageSource(ABC):
 
     def frame(self, number: int) -> Frame:
         """Returns what is done to the size of image `number`; a source that cannot say has no regions."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what it does to the size of image {number}")
+        raise InputError(
+            f"these images ({type(self).__name__}) do not say how image {number} was resized; leave regions out"
+        )
 
     def stream(
         self, start: int = 0, *, workers: int = 2, on_error: Literal["stop", "skip"] = "stop"

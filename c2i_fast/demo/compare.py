@@ -17,7 +17,7 @@ from c2i_fast.results.summary import Cell
 from c2i_fast.types import Doubles, Floats
 
 if TYPE_CHECKING:
-    from c2i_fast.results.scoring import Outcome
+    from c2i_fast.results.outcome import Outcome
 
 ScoreKey = tuple[str, str]
 """(metric, read-out)."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from c2i_fast.data.source import ImageSource
     from c2i_fast.models.classifier import Classifier
     from c2i_fast.perturb.passes import GraphPasses
-    from c2i_fast.results.scoring import Outcome
+    from c2i_fast.results.outcome import Outcome
 
 Say = Callable[[str], None]
 HeldOut = tuple[NDArray[Any], NDArray[np.int64]]

@@ -136,8 +136,8 @@ class Grid:
     smoother: Floats
 
     def apply(self, values: Floats) -> Floats:
-        """Returns A·values."""
-        raise NotImplementedError
+        """Returns A·values; the last grid is solved at once and has no use for it."""
+        raise TypeError(f"a {type(self).__name__} is not applied")
 
     def prolonged(self, coarse: Floats) -> Floats:
         """Returns linear interpolation from the next grid, 0 outside the unknowns."""

@@ -28,24 +28,21 @@ from c2i_fast.memory import as_calibrator
 from c2i_fast.metrics.measures import Measure, check_regions, make_measures, protocols_of
 from c2i_fast.metrics.readout import check_readouts, readout_notes
 from c2i_fast.metrics.target import check_targets
-from c2i_fast.results.diagnostics import DIAGNOSTIC_COLUMNS, Diagnostic, count_warnings
+from c2i_fast.results.diagnostics import DIAGNOSTIC_COLUMNS, count_warnings
 from c2i_fast.results.estimate import (
-    EXPECTED_SHARE,
     FP32,
     SubsetSource,
     calibration_images,
-    check_estimate,
     subset,
-    worst_drift,
 )
 from c2i_fast.results.files import claim_output, is_empty_folder
+from c2i_fast.results.outcome import Outcome
 from c2i_fast.results.panel import PANEL_COLUMNS, Panel, baseline_panel, with_panel
 from c2i_fast.results.record import Totals, measure_entries, record
 from c2i_fast.results.run import PartInfo, RunDirectory
 from c2i_fast.results.settings import RunSettings, check_hashes, model_hash, option
 from c2i_fast.results.stopping import ShuffledSource, Stopping, StoppingRule, stopping_rule
-from c2i_fast.results.summary import COLUMNS, HALF, Cell, SummaryRow, summarise, table_rows, values_by_cell
-from c2i_fast.results.trust import reliability
+from c2i_fast.results.summary import COLUMNS, HALF, summarise, table_rows, values_by_cell
 from c2i_fast.score import PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask
 from c2i_fast.types import EngineConfig
 
@@ -95,64 +92,6 @@ class RunRequest:
         if self.out.exists() and not is_empty_folder(self.out) and not RunDirectory(self.out).exists():
             raise InputError(f"{self.out} is no run of c2i-fast and is not replaced; choose another --out")
         return self.given.filled(DEFAULTS)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """A finished run: what the table and the JSON are made of."""
-
-    run: RunDirectory
-    engine: EngineChoice
-    totals: Totals
-    build_seconds: float
-    rows: tuple[SummaryRow, ...]
-    skipped: tuple[tuple[str, str], ...]
-    low: Mapping[Cell, Mapping[str, float]]
-    full: Mapping[Cell, Mapping[str, float]]
-    estimate: Totals | None
-    stopping: Stopping | None = None
-    notes: tuple[str, ...] = ()
-    diagnostics: tuple[Diagnostic, ...] = ()
-    panel: Panel | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the command's JSON."""
-        t, config = self.totals, self.engine.config
-        content: dict[str, Any] = {
-            "run": str(self.run.path),
-            "scores": [row.to_dict() for row in self.rows],
-            "reliability": reliability(self.low),
-            "images": t.images,
-            "skipped": [list(pair) for pair in self.skipped],
-            "passes": {"requested": t.requested, "shared": t.requested - t.run, "run": t.run},
-            "seconds": t.seconds,
-            "build_seconds": self.build_seconds,
-            "notes": list(self.notes),
-            "passes_per_second": t.run / t.seconds if t.seconds else None,
-            "engine": {
-                "name": config.engine,
-                "precision": config.precision,
-                "device": config.device,
-                "reason": self.engine.reason,
-            },
-        }
-        if self.stopping:
-            content["stopped"] = self.stopping.to_dict()
-        content["diagnostics"] = [found.to_dict() for found in self.diagnostics]
-        if self.panel:
-            content["baseline_panel"] = self.panel.to_dict()
-        if self.estimate:
-            e = self.estimate
-            drift = worst_drift(self.low, self.full)
-            content["estimate"] = {"images": e.images, "passes": e.run, "seconds": e.seconds}
-            content["estimate"]["worst_drift"] = drift.to_dict() if drift else None
-            content["estimate"]["expected_share"] = EXPECTED_SHARE[config.precision]
-        return content
-
-    def check(self) -> None:
-        """Raises a `ContractError` where a low precision is not to be believed."""
-        if self.estimate:
-            check_estimate(self.engine.config.precision, self.low, self.full)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

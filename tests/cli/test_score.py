@@ -540,7 +540,7 @@ def test_low_precision_is_scored_on_a_subset_in_fp32_too(low, tmp_path):
 def test_drift_that_is_too_large_is_a_failed_check_unless_accepted(net, npz, maps, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
     from c2i_fast.errors import ContractError
-    from c2i_fast.results.scoring import Outcome
+    from c2i_fast.results.outcome import Outcome
 
     def fail(self):
         raise ContractError("bf16 is too far away; accept it with --allow-drift")

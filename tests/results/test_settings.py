@@ -95,7 +95,11 @@ def test_every_setting_that_differs_is_refused_by_its_option(name):
         RunSettings(**{name: OTHER[name]}).continuing(STORED)
     said = str(caught.value)
     spelled = SPELLED.get(name, f"--{name.replace('_', '-')}")
-    assert f"{spelled} {getattr(STORED, name)!r}, not {OTHER[name]!r}; leave the option out" in said
+    stored, other = (
+        ", ".join(map(repr, value)) if isinstance(value, tuple) else repr(value)
+        for value in (getattr(STORED, name), OTHER[name])
+    )
+    assert f"{spelled} {stored}, not {other}; leave the option out" in said
     assert "\n" not in said
 
 
