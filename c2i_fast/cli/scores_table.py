@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def show_scores(outcome: Outcome) -> None:
     """Prints means with 95 % intervals, the paired lift, and what the run cost."""
-    rows = outcome.rows
+    rows = [row for row in outcome.rows if outcome.shown(row.metric, row.protocol)]
     lifted, corrected = any(row.lift for row in rows), any(row.corrected for row in rows)
     protocols = list(dict.fromkeys(row.protocol for row in rows))
     columns = ["method", "metric", *(["protocol"] if len(protocols) > 1 else []), "read-out", "mean [95 %]"]
@@ -30,7 +30,7 @@ def show_scores(outcome: Outcome) -> None:
         print(f"† {', '.join(methods)}: optimises this metric, which is no independent judge of its maps.")
     if not lifted:
         print(f"For the paired difference to a fair floor, add --controls (or maps of {FLOOR}).")
-    show_trust(outcome.low)
+    show_trust({cell: values for cell, values in outcome.low.items() if outcome.shown(cell[1], cell[2])})
     if outcome.stopping:
         show_stopping(outcome.stopping.to_dict())
     for note in outcome.notes:

@@ -42,6 +42,9 @@ def show_trust(cells: Mapping[Cell, Mapping[str, float]]) -> None:
     if floor:
         columns.append(f"better than {FLOOR}")
         rows = [[*row, _above_floor(entry)] for row, entry in zip(rows, entries, strict=True)]
+    if len({entry.protocol for entry in entries}) > 1:
+        columns.insert(1, "protocol")
+        rows = [[row[0], entry.protocol, *row[1:]] for row, entry in zip(rows, entries, strict=True)]
     show_table(title, columns, rows, left=len(columns))
 
 

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """A finished run: what the table and the JSON are made of."""
+    """A finished run: what the table and the JSON are made of.
+
+    Attributes:
+        beside: (metric, protocol) of measures that were made for the baseline panel alone; the table leaves them out.
+    """
 
     run: RunDirectory
     engine: EngineChoice
@@ -41,6 +45,11 @@ class Outcome:
     notes: tuple[str, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     panel: Panel | None = None
+    beside: frozenset[tuple[str, str]] = frozenset()
+
+    def shown(self, metric: str, protocol: str) -> bool:
+        """Returns whether a measure stands in the table; the rows of all are in the run and in the JSON."""
+        return (metric, protocol) not in self.beside
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""

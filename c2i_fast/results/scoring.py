@@ -106,6 +106,7 @@ class Scoring:
     task: ScoreTask
     engine: EngineChoice
     hashes: Mapping[str, Any]
+    beside: frozenset[tuple[str, str]] = frozenset()
     rule: StoppingRule | None = None
 
     @property
@@ -167,6 +168,7 @@ class Scoring:
             notes=readout_notes(self.task.readouts, self.task.calibrator),
             diagnostics=count_warnings(run.rows(DIAGNOSTIC_COLUMNS)),
             panel=self._panel(run) if self.settings.baseline_panel else None,
+            beside=self.beside,
         )
 
     def _panel(self, run: RunDirectory) -> Panel:
@@ -251,9 +253,11 @@ def prepare(
     if followed == "label":
         source = LabelledImages(source)
     maps = open_maps(request.maps)
+    beside: frozenset[tuple[str, str]] = frozenset()
     if settings.baseline_panel:
         methods = len({*maps, *(CONTROLS if settings.controls else ())})
-        measures = with_panel(measures, settings.overrides or {}, methods, len(contract.space))
+        asked, measures = measures, with_panel(measures, settings.overrides or {}, methods, len(contract.space))
+        beside = frozenset((m.metric.name, m.protocol.name) for m in measures if m not in asked)
     check_ids(maps, source.ids)
     _check_maps(maps, source.ids, len(contract.space), contract.channels)
     task = ScoreTask(
@@ -289,6 +293,7 @@ def prepare(
         task=task,
         engine=engine,
         hashes=hashes,
+        beside=beside,
         rule=rule,
     )
     if rule:  # refused now, if at all
