@@ -20,6 +20,14 @@ __all__ = ["CONTROLS", "METHODS", "Context", "Method"]
 METHODS: Registry[type[Method]] = Registry("method")
 METHODS.add_lazy("rise", "c2i_fast.attribution.rise:Rise", "mean of random soft masks weighted by the target's score")
 METHODS.add_lazy(
+    "occlusion", "c2i_fast.attribution.occlusion:Occlusion", "fall of the score where a window is hidden"
+)
+METHODS.add_lazy(
+    "superpixel-occlusion",
+    "c2i_fast.attribution.occlusion:SuperpixelOcclusion",
+    "fall of the score where a SLIC superpixel is hidden",
+)
+METHODS.add_lazy(
     "gradient", "c2i_fast.attribution.gradient:Gradient", "absolute gradient of the target's logit (torch)"
 )
 METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")
