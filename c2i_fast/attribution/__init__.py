@@ -20,8 +20,11 @@ __all__ = ["CONTROLS", "METHODS", "Context", "Method"]
 METHODS: Registry[type[Method]] = Registry("method")
 METHODS.add_lazy("rise", "c2i_fast.attribution.rise:Rise", "mean of random soft masks weighted by the target's score")
 METHODS.add_lazy(
-    "occlusion", "c2i_fast.attribution.occlusion:Occlusion", "fall of the score where a window is hidden"
+    "rise-c2i",
+    "c2i_fast.attribution.rise_c2i:RiseC2I",
+    "RISE as in Calibrate to Interpret: hard masks, cubic and rolled, weighted by 1/area",
 )
+METHODS.add_lazy("occlusion", "c2i_fast.attribution.occlusion:Occlusion", "fall of the score where a window is hidden")
 METHODS.add_lazy(
     "superpixel-occlusion",
     "c2i_fast.attribution.occlusion:SuperpixelOcclusion",

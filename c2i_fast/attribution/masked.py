@@ -32,9 +32,7 @@ class MaskedMethod(Method):
 
     def baseline(self, image_id: str, image: Floats) -> Floats:
         """Returns what the option `baseline` makes of an image (C, *space), in pixels."""
-        given = Given(
-            pixels=image, preprocessing=self.context.preprocessing, image=image_id, seed=self.context.seed
-        )
+        given = Given(pixels=image, preprocessing=self.context.preprocessing, image=image_id, seed=self.context.seed)
         return baseline_image(self.options["baseline"], given)
 
     def read(self, logits: Floats, targets: NDArray[Any]) -> Doubles:

@@ -59,7 +59,9 @@ class Occlusion(MaskedMethod):
         window = min(self.options["window"] or math.ceil(size / 7), size)
         stride = self.options["stride"] or math.ceil(window / 2)
         if stride > window:
-            raise InputError(f"occlusion: a stride of {stride} leaves gaps between windows of {window}; make it smaller")
+            raise InputError(
+                f"occlusion: a stride of {stride} leaves gaps between windows of {window}; make it smaller"
+            )
         starts = stride * np.arange(math.ceil((size - window) / stride) + 1)
         place = np.arange(size)
         return (place >= starts[:, None]) & (place < starts[:, None] + window)

@@ -68,7 +68,7 @@ def batch_passes() -> type[BatchPasses]:
 
 @pytest.fixture(scope="session")
 def oracle_onnx(oracles: Path):
-    """"a" or "b" → an ONNX Runtime function of normalised images (N, 3, 32, 32) to logits."""
+    """ "a" or "b" → an ONNX Runtime function of normalised images (N, 3, 32, 32) to logits."""
     onnxruntime = pytest.importorskip("onnxruntime")
 
     def opened(name: str):
