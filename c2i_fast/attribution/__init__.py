@@ -31,6 +31,12 @@ METHODS.add_lazy(
     "fall of the score where a SLIC superpixel is hidden",
 )
 METHODS.add_lazy(
+    "cam", "c2i_fast.attribution.cam:Cam", "class activation map of a pooled linear head, exact, through any engine"
+)
+METHODS.add_lazy(
+    "scorecam", "c2i_fast.attribution.scorecam:ScoreCam", "a layer's channels weighted by the score that each keeps up"
+)
+METHODS.add_lazy(
     "gradient", "c2i_fast.attribution.gradient:Gradient", "absolute gradient of the target's logit (torch)"
 )
 METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")

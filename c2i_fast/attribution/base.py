@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import InputError
-from c2i_fast.types import Activation, Doubles, Floats, MaskedPasses, Preprocessing
+from c2i_fast.types import Activation, Doubles, Floats, MaskedPasses, Preprocessing, Taps
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,7 @@ class Context:
 
     Attributes:
         passes: masked passes through the engine; what `needs = "passes"` asks for.
+        taps: layers of the network, read through the engine.
         module: normalised (N, C, *space) → network output; what `needs = "torch"` asks for.
         preprocessing: how pixels become the module's input, which outputs are classes, and what `zero` is in pixels.
         activation: what makes the logits probabilities.
@@ -61,6 +62,7 @@ class Context:
     """
 
     passes: MaskedPasses | None = None
+    taps: Taps | None = None
     module: torch.nn.Module | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     activation: Activation = "softmax"

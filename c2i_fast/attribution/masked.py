@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from c2i_fast.attribution.base import Context, Method, Need, check_targets
 from c2i_fast.errors import InputError
 from c2i_fast.perturb.baseline import Given, baseline_image, check_baseline
-from c2i_fast.types import Doubles, Floats, Ints, MaskedPasses, PerturbationPlan
+from c2i_fast.types import Doubles, Floats, Ints, MaskedPasses, PerturbationPlan, Tap, Taps
 
 
 class MaskedMethod(Method):
@@ -52,6 +52,17 @@ class MaskedMethod(Method):
         work: Ints = np.indices((len(plans), len(grids)), np.int32).reshape(2, -1).T.copy()
         logits = self.passes.blend(plans, grids, axes, work)
         return self.read(logits, np.asarray(targets)[work[:, 0]]).reshape(len(plans), -1)
+
+    def taps(self) -> Taps:
+        """Returns the network's layers; an `InputError` where the context has none."""
+        if self.context.taps is None:
+            raise InputError(f"{self.name} reads a layer of the network, and the context has no taps")
+        return self.context.taps
+
+    def features(self, tap: Tap, images: Floats) -> Floats:
+        """Counts the passes and returns a layer's values of the images as they are, (N, *tap.shape)."""
+        self.passes_used += len(images)
+        return tap.passes.direct(list(images)).reshape(len(images), *tap.shape)
 
     def at_least_one(self, option: str) -> int:
         """Returns an option that counts something; an `InputError` where it does not."""

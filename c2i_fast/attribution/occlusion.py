@@ -49,8 +49,9 @@ class Occlusion(MaskedMethod):
         drops = np.empty((len(images), math.prod(counts)))
         clean = self.clean(images, targets) if plans else np.zeros(0)
         for chosen, axes in _hidden(windows) if plans else ():
-            grids = np.zeros((len(axes[0]), *(2,) * len(axes)), np.float32)
-            grids[(slice(None), *(0,) * len(axes))] = 1
+            grids = np.zeros((len(axes[0]), 2 ** len(axes)), np.float32)
+            grids[:, 0] = 1  # the cell that is inside along every axis
+            grids = grids.reshape(-1, *(2,) * len(axes))
             drops[:, chosen] = clean[:, None] - self.blended(plans, targets, grids, axes)
         return _mean_over_windows(drops.reshape(-1, *counts), windows).astype(np.float32)
 
@@ -59,9 +60,7 @@ class Occlusion(MaskedMethod):
         window = min(self.options["window"] or math.ceil(size / 7), size)
         stride = self.options["stride"] or math.ceil(window / 2)
         if stride > window:
-            raise InputError(
-                f"occlusion: a stride of {stride} leaves gaps between windows of {window}; make it smaller"
-            )
+            raise InputError(f"occlusion: a stride of {stride} leaves gaps between windows of {window}")
         starts = stride * np.arange(math.ceil((size - window) / stride) + 1)
         place = np.arange(size)
         return (place >= starts[:, None]) & (place < starts[:, None] + window)

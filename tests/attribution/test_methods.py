@@ -13,10 +13,11 @@ import pytest
 from c2i_fast.attribution import CONTROLS, METHODS, Context
 from c2i_fast.errors import InputError
 
+MASKED = ["rise", "rise-c2i", "occlusion", "superpixel-occlusion", "cam", "scorecam"]
+
 
 def test_names_are_those_of_the_command_line():
-    masked = ["rise", "rise-c2i", "occlusion", "superpixel-occlusion"]
-    assert list(METHODS) == [*masked, "gradient", "gradcam", "random", "smooth-random", "sobel", "center"]
+    assert list(METHODS) == [*MASKED, "gradient", "gradcam", "random", "smooth-random", "sobel", "center"]
     assert CONTROLS == ("random", "smooth-random", "sobel", "center")
 
 
@@ -25,7 +26,7 @@ def test_a_class_agrees_with_its_registration(name):
     method = METHODS[name]
     assert method.name == name
     torch = dict.fromkeys(["gradient", "gradcam"], "torch")
-    passes = dict.fromkeys(["rise", "rise-c2i", "occlusion", "superpixel-occlusion"], "passes")
+    passes = dict.fromkeys(MASKED, "passes")
     assert method.needs == (torch | passes).get(name, "nothing")
     assert METHODS.summary(name)
     assert method.__doc__
@@ -51,7 +52,7 @@ def test_looking_up_every_method_imports_nothing_heavy():
     assert answer.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["", ".base", ".masked", ".masks", ".rise", ".rise_c2i", ".upsample"])
+@pytest.mark.parametrize("module", ["", ".base", ".masked", ".masks", ".rise", ".rise_c2i", ".scorecam", ".upsample"])
 def test_examples_in_docstrings(module):
     outcome = doctest.testmod(importlib.import_module(f"c2i_fast.attribution{module}"), extraglobs={"np": np})
     assert outcome.attempted > 0
