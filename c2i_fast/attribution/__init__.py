@@ -37,6 +37,9 @@ METHODS.add_lazy(
     "scorecam", "c2i_fast.attribution.scorecam:ScoreCam", "a layer's channels weighted by the score that each keeps up"
 )
 METHODS.add_lazy(
+    "relax", "c2i_fast.attribution.relax:Relax", "what carries the representation itself, and how unsure that is"
+)
+METHODS.add_lazy(
     "gradient", "c2i_fast.attribution.gradient:Gradient", "absolute gradient of the target's logit (torch)"
 )
 METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")

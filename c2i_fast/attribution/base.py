@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,19 @@ class Method(Protocol):
             targets: class indices (N,), after leading classes have been dropped.
         """
         ...
+
+
+@runtime_checkable
+class MakesMore(Protocol):
+    """A method that makes something besides its maps, which is no saliency map itself: an uncertainty.
+
+    Attributes:
+        further: names of what is made.
+        further_maps: of the last call, float32 (N, *space) by those names.
+    """
+
+    further: ClassVar[tuple[str, ...]]
+    further_maps: Mapping[str, Floats]
 
 
 def check_batch(ids: Sequence[str], images: NDArray[Any], targets: NDArray[Any]) -> None:

@@ -67,7 +67,7 @@ class Rise:
     def _scores(self, plans: Sequence[PerturbationPlan], masks: RiseMasks, targets: NDArray[Any]) -> Doubles:
         """Returns the read-out of every masked image, float64 (N, M)."""
         scores = np.empty((len(plans), len(masks)))
-        for chosen in self._chunks(masks) if plans else ():
+        for chosen in mask_chunks(masks) if plans else ():
             grids = masks.grids[chosen]
             work = np.indices((len(plans), len(grids)), np.int32).reshape(2, -1).T.copy()
             logits = self._passes.blend(plans, grids, masks.axes(chosen), work)
@@ -76,10 +76,11 @@ class Rise:
             self.passes_used += len(work)
         return scores
 
-    @staticmethod
-    def _chunks(masks: RiseMasks) -> Iterator[slice]:
-        step = max(1, min(_MASKS_A_CALL, _AXES_VALUES // (sum(masks.space) * masks.grid)))
-        return (slice(first, first + step) for first in range(0, len(masks), step))
+
+def mask_chunks(masks: RiseMasks) -> Iterator[slice]:
+    """Yields the masks by the call of the engine: few enough that their `axes` stay small."""
+    step = max(1, min(_MASKS_A_CALL, _AXES_VALUES // (sum(masks.space) * masks.grid)))
+    return (slice(first, first + step) for first in range(0, len(masks), step))
 
 
 def kept_share(method: str, p: Any) -> float:

@@ -13,7 +13,7 @@ import pytest
 from c2i_fast.attribution import CONTROLS, METHODS, Context
 from c2i_fast.errors import InputError
 
-MASKED = ["rise", "rise-c2i", "occlusion", "superpixel-occlusion", "cam", "scorecam"]
+MASKED = ["rise", "rise-c2i", "occlusion", "superpixel-occlusion", "cam", "scorecam", "relax"]
 
 
 def test_names_are_those_of_the_command_line():
@@ -52,7 +52,9 @@ def test_looking_up_every_method_imports_nothing_heavy():
     assert answer.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["", ".base", ".masked", ".masks", ".rise", ".rise_c2i", ".scorecam", ".upsample"])
+@pytest.mark.parametrize(
+    "module", ["", ".base", ".masked", ".masks", ".relax", ".rise", ".rise_c2i", ".scorecam", ".upsample"]
+)
 def test_examples_in_docstrings(module):
     outcome = doctest.testmod(importlib.import_module(f"c2i_fast.attribution{module}"), extraglobs={"np": np})
     assert outcome.attempted > 0

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import c2i_fast.attribution.occlusion as occlusion_module
 from c2i_fast.attribution import Context
-from c2i_fast.attribution.base import target_probability
 from c2i_fast.attribution.occlusion import Occlusion, SuperpixelOcclusion
 from c2i_fast.errors import InputError
 from c2i_fast.types import Preprocessing
@@ -19,7 +18,7 @@ MEAN = Preprocessing(mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3))
 
 
 def score(network, image, target):
-    return target_probability(network(image)[None], np.array([target]))[0]
+    return Context().read(network(image)[None], np.array([target]))[0]
 
 
 def slow_occlusion(network, image, target, window, stride, fill):

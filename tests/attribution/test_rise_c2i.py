@@ -5,7 +5,6 @@ import pytest
 
 import c2i_fast.attribution.rise_c2i as module
 from c2i_fast.attribution import Context
-from c2i_fast.attribution.base import target_probability
 from c2i_fast.attribution.rise_c2i import HardMasks, RiseC2I
 from c2i_fast.errors import InputError
 from c2i_fast.types import Preprocessing
@@ -50,7 +49,7 @@ def test_the_map_is_its_definition(shape, loop_passes, monkeypatch):
         for mask in masks:
             if mask.any():
                 logits = network(np.where(mask, image, fill))
-                total += target_probability(logits[None], np.array([target]))[0] * mask / (mask.mean() * 30)
+                total += Context().read(logits[None], np.array([target]))[0] * mask / (mask.mean() * 30)
         np.testing.assert_allclose(saliency, (total - total.min()) / np.ptp(total), atol=1e-5)
     assert not masks.any(axis=tuple(range(1, masks.ndim))).all() or len(shape) == 3  # a mask of nothing was met
     assert method.passes_used == 60
