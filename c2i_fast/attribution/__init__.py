@@ -43,6 +43,9 @@ METHODS.add_lazy(
     "gradient", "c2i_fast.attribution.gradient:Gradient", "absolute gradient of the target's logit (torch)"
 )
 METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")
+METHODS.add_lazy(
+    "opticam", "c2i_fast.attribution.opticam:OptiCam", "channel weights optimised to keep the score up (torch)"
+)
 METHODS.add_lazy("random", "c2i_fast.attribution.controls:RandomNoise", "control: uniform noise, a value a pixel")
 METHODS.add_lazy("smooth-random", "c2i_fast.attribution.controls:SmoothRandom", "control: a 7×7 random grid, upsampled")
 METHODS.add_lazy("sobel", "c2i_fast.attribution.controls:Sobel", "control: edge strength of the image itself")

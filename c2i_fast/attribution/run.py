@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution import METHODS
-from c2i_fast.attribution.base import Context, MakesMore, Method
+from c2i_fast.attribution.base import Context, GoesBack, MakesMore, Method
 from c2i_fast.data.source import Image, ImageSource, Skipped
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.target import target_class
@@ -70,27 +70,30 @@ class ExplainReport:
                 "passes": m.method.passes_used,
                 "path": str(self.out / m.name),
             }
+            | ({"backward_passes": m.method.backwards_used} if isinstance(m.method, GoesBack) else {})
             for m in self.methods
         ]
         return {"out": str(self.out), "methods": rows, "skipped": len(self.skipped)}
 
 
 def build_methods(names: Sequence[str], context: Context, options: Mapping[str, Any]) -> list[MethodRun]:
-    """Returns the methods, each given those of `options` that it has.
+    """Returns the methods, each given those of `options` that it has; `method.option` is for that method alone.
 
     Raises:
         InputError: An unknown method, or an option that none of the methods has.
     """
     classes = [METHODS[name] for name in dict.fromkeys(names)]
-    unknown = sorted(set(options) - {option for kind in classes for option in kind.defaults})
-    if unknown:
-        known = sorted({option for kind in classes for option in kind.defaults})
-        raise InputError(
-            f"none of {', '.join(names)} has an option {unknown[0]!r}; known: {', '.join(known) or 'none'}"
-        )
+    known = {spelt: kind for kind in classes for option in kind.defaults for spelt in (option, f"{kind.name}.{option}")}
+    for option in options:
+        if option not in known:
+            plain = sorted({name for name in known if "." not in name})
+            raise InputError(
+                f"none of {', '.join(names)} has an option {option!r}; known: {', '.join(plain) or 'none'}"
+            )
     built = []
     for kind in classes:
-        own = {name: value for name, value in options.items() if name in kind.defaults}
+        own = {name: options[name] for name in kind.defaults if name in options}
+        own |= {name: options[f"{kind.name}.{name}"] for name in kind.defaults if f"{kind.name}.{name}" in options}
         built.append(MethodRun(kind(replace(context, options=own)), {**kind.defaults, **own}))
     return built
 
