@@ -125,13 +125,6 @@ class MakesMore(Protocol):
     further_maps: Mapping[str, Floats]
 
 
-@runtime_checkable
-class GoesBack(Protocol):
-    """A method that counts its backward passes: each costs about two forward ones."""
-
-    backwards_used: int
-
-
 def check_batch(ids: Sequence[str], images: NDArray[Any], targets: NDArray[Any]) -> None:
     """Raises an `InputError` unless there is one id and one target an image, and images are (N, C, *space)."""
     if images.ndim < 3 or not len(ids) == len(images) == len(targets):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,9 +49,7 @@ class OptiCam:
     `score` (`logit`, `probability`), `normalisation` (`max_min`, `max`, `sigmoid`), `baseline`, `layer`, `batch`
     (images together, 8). Passes: iterations + 2 forward and iterations backward an image.
 
-    Attributes:
-        backwards_used: backward passes so far.
-        seconds: spent in `explain` so far.
+    An image whose objective or gradient is not finite gets a map of NaN, which is never written.
     """
 
     name: ClassVar[str] = "opticam"
@@ -82,29 +79,32 @@ class OptiCam:
         if not float(self.options["rate"]) > 0:
             raise InputError(f"opticam: rate is Adam's step, expected above 0, got {self.options['rate']}")
         check_baseline(self.options["baseline"])
-        self.passes_used, self.backwards_used, self.seconds = 0, 0, 0.0
+        self.passes_used, self.backwards_used = 0, 0
         self.layer: str | None = None
         self._context, self._module = context, module_of(context, self.name)
+
+    @property
+    def measured(self) -> dict[str, int]:
+        """What the command's JSON tells besides passes and seconds: backward passes so far."""
+        return {"backward_passes": self.backwards_used}
 
     def explain(self, ids: Sequence[str], images: Floats, targets: NDArray[Any]) -> Floats:
         """Returns masks in [0, 1], float32 (N, H, W); see `Method.explain`."""
         check_batch(ids, images, targets)
         if images.ndim != 4:
             raise InputError(f"opticam reads pictures (N, C, H, W), got {images.shape}; for signals use rise")
-        clock = time.perf_counter()
         maps = np.empty((len(images), *images.shape[2:]), np.float32)
         with undisturbed(self._module):
             for first in range(0, len(images), self.options["batch"]):
                 chosen = slice(first, first + self.options["batch"])
                 maps[chosen] = self._explained(ids[chosen], images[chosen], np.asarray(targets)[chosen])
-        self.seconds += time.perf_counter() - clock
         return maps
 
     def _explained(self, ids: Sequence[str], images: Floats, targets: NDArray[Any]) -> Floats:
         import torch
 
         problem = self.problem(ids, images, targets)
-        best = self.optimised(problem, ids)
+        best = self.optimised(problem)
         with torch.no_grad():
             return np.asarray(problem.masks(best)[:, 0].cpu(), np.float32)
 
@@ -137,8 +137,8 @@ class OptiCam:
             difference=self.options["objective"] == "diff",
         )
 
-    def optimised(self, problem: Problem, ids: Sequence[str]) -> torch.Tensor:
-        """Returns the best u that Adam met for each image, (N, C)."""
+    def optimised(self, problem: Problem) -> torch.Tensor:
+        """Returns the best u that Adam met for each image, (N, C); NaN where the way there was not finite."""
         import torch
 
         iterations, rate = self.options["iterations"], float(self.options["rate"])
@@ -155,7 +155,7 @@ class OptiCam:
             self.passes_used += len(active)
             self.backwards_used += len(active)
             value = value.detach()
-            _check_finite(value, slope, [ids[int(i)] for i in active])
+            slope[~value.isfinite()] = torch.nan  # and so will u be, and all that follows from it
             _keep_best(value, now.detach(), active, highest, best)
             first[active] = _FIRST * first[active] + (1 - _FIRST) * slope
             second[active] = _SECOND * second[active] + (1 - _SECOND) * slope**2
@@ -171,6 +171,7 @@ class OptiCam:
         with torch.no_grad():
             _keep_best(problem.value(u, everyone), u, everyone, highest, best)
         self.passes_used += len(u)
+        best[~u.isfinite().all(dim=1)] = torch.nan
         return best
 
     def _score(self, output: object, targets: NDArray[Any]) -> torch.Tensor:
@@ -251,10 +252,3 @@ def _keep_best(
     """Puts into `highest` and `best`, in place, what is higher than anything before."""
     better = (value > highest[rows]).cpu().numpy()
     highest[rows[better]], best[rows[better]] = value[better], u[better]
-
-
-def _check_finite(value: torch.Tensor, slope: torch.Tensor, ids: Sequence[str]) -> None:
-    """Raises an `InputError` that names the first image whose objective or gradient is not finite."""
-    fine = (value.isfinite() & slope.isfinite().all(dim=1)).cpu().numpy()
-    if not fine.all():
-        raise InputError(f"opticam: the objective or its gradient is not finite for {ids[int(np.argmin(fine))]}")

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution import METHODS
-from c2i_fast.attribution.base import Context, GoesBack, MakesMore, Method
+from c2i_fast.attribution.base import Context, MakesMore, Method
 from c2i_fast.data.source import Image, ImageSource, Skipped
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.target import target_class
@@ -69,8 +69,8 @@ class ExplainReport:
                 "seconds": m.seconds,
                 "passes": m.method.passes_used,
                 "path": str(self.out / m.name),
+                **getattr(m.method, "measured", {}),
             }
-            | ({"backward_passes": m.method.backwards_used} if isinstance(m.method, GoesBack) else {})
             for m in self.methods
         ]
         return {"out": str(self.out), "methods": rows, "skipped": len(self.skipped)}

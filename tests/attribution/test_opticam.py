@@ -116,7 +116,7 @@ def test_it_follows_torchs_adam_and_keeps_the_best(options, iterations, rate, st
     ids, images, targets = pictures(4)
     problem = method.problem(ids, images, targets)
     before = method.backwards_used
-    best = method.optimised(problem, ids)
+    best = method.optimised(problem)
     steps = 0
     for row in range(4):
         (value, u), ran = slow_opticam(problem, row, iterations, rate, stop)
@@ -149,8 +149,7 @@ def test_passes_are_counted():
     ids, images, targets = pictures(3)
     method.explain(ids, images, targets)
     assert method.passes_used == 1 + 3 * (1 + 7 + 1)  # the layer is looked for once
-    assert method.backwards_used == 3 * 7
-    assert method.seconds > 0
+    assert method.measured == {"backward_passes": 3 * 7}
 
 
 def test_a_baseline_fills_what_is_hidden():
@@ -206,8 +205,13 @@ def test_what_is_wrong_is_said():
         opticam().explain(["a"], np.zeros((1, 2, 9), np.float32), np.array([0]))
     with pytest.raises(InputError, match="target 3 is not one"):
         opticam(layer="3").explain(["a"], np.zeros((1, 2, 12, 10), np.float32), np.array([3]))
-    module = network()
-    module[7].bias.data[:] = torch.nan
-    with pytest.raises(InputError, match="not finite for 0"):
-        opticam(module, layer="3").explain(*pictures(1))
     assert opticam().explain([], np.zeros((0, 2, 12, 10), np.float32), np.zeros(0, int)).shape == (0, 12, 10)
+
+
+def test_an_image_that_is_not_finite_gets_no_map_and_spoils_no_other():
+    ids, images, targets = pictures(3)
+    alone = opticam(layer="3", iterations=5).explain(ids[::2], images[::2], targets[::2])
+    images[1, 0, 2, 2] = np.inf
+    maps = opticam(layer="3", iterations=5).explain(ids, images, targets)
+    assert np.isnan(maps[1]).all()
+    np.testing.assert_allclose(maps[::2], alone, atol=1e-6)
