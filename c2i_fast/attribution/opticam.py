@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from c2i_fast.attribution.adam import RowAdam
 from c2i_fast.attribution.base import Context, Need, check_batch
 from c2i_fast.attribution.layers import last_convolutional, named, trace
 from c2i_fast.attribution.masked import at_least_one
@@ -32,7 +33,6 @@ CHOICES = {
     "normalisation": ("max_min", "max", "sigmoid"),
     "stop": (None, True, False),
 }
-_FIRST, _SECOND, _EPSILON = 0.9, 0.999, 1e-8  # Adam's, as everywhere
 
 
 class OptiCam:
@@ -141,10 +141,10 @@ class OptiCam:
         """Returns the best u that Adam met for each image, (N, C); NaN where the way there was not finite."""
         import torch
 
-        iterations, rate = self.options["iterations"], float(self.options["rate"])
+        iterations = self.options["iterations"]
         every = max(1, iterations // 10)
         u = problem.features.new_full(problem.features.shape[:2], 0.5)
-        first, second, best = torch.zeros_like(u), torch.zeros_like(u), u.clone()
+        adam, best = RowAdam(u, float(self.options["rate"])), u.clone()
         highest, before = u.new_full((len(u),), -torch.inf), u.new_full((len(u),), -torch.inf)
         active = np.arange(len(u))
         for step in range(1, iterations + 1):
@@ -157,10 +157,7 @@ class OptiCam:
             value = value.detach()
             slope[~value.isfinite()] = torch.nan  # and so will u be, and all that follows from it
             _keep_best(value, now.detach(), active, highest, best)
-            first[active] = _FIRST * first[active] + (1 - _FIRST) * slope
-            second[active] = _SECOND * second[active] + (1 - _SECOND) * slope**2
-            size = (second[active] / (1 - _SECOND**step)).sqrt() + _EPSILON
-            u[active] += rate * first[active] / (1 - _FIRST**step) / size
+            adam.climb(slope, active)
             if self.options["stop"] and step % every == 0:
                 fell = (value < before[active]).cpu().numpy()
                 before[active] = value
@@ -175,13 +172,7 @@ class OptiCam:
         return best
 
     def _score(self, output: object, targets: NDArray[Any]) -> torch.Tensor:
-        """Returns g of each row's target, (N,)."""
-        import torch
-
-        logits = checked_logits(output, self._context.preprocessing, targets, self._context.activation)
-        if self.options["score"] == "probability":
-            logits = logits.sigmoid() if self._context.activation == "sigmoid" else logits.softmax(dim=1)
-        return logits.gather(1, torch.as_tensor(targets, device=logits.device)[:, None].long())[:, 0]
+        return target_score(output, targets, self._context, self.options["score"])
 
     def _find_layer(self, x: torch.Tensor) -> str:
         """Returns the layer's name, looked for on the first image of the first call and kept."""
@@ -244,6 +235,16 @@ NORMALISATIONS: Mapping[str, Callable[[Any], Any]] = {
     "max": _max,
     "sigmoid": lambda maps: maps.sigmoid(),
 }
+
+
+def target_score(output: object, targets: NDArray[Any], context: Context, score: str) -> torch.Tensor:
+    """Returns the `logit` or the `probability` of each row's target, (N,), of a network's output (N, classes)."""
+    import torch
+
+    logits = checked_logits(output, context.preprocessing, targets, context.activation)
+    if score == "probability":
+        logits = logits.sigmoid() if context.activation == "sigmoid" else logits.softmax(dim=1)
+    return logits.gather(1, torch.as_tensor(targets, device=logits.device)[:, None].long())[:, 0]
 
 
 def _keep_best(
