@@ -1,7 +1,8 @@
 """Saliency methods: from images and targets to maps. Importing this room imports no torch.
 
-Read `base.py` for what a method is; then `rise.py` (masks through the engine), `gradient.py` and `gradcam.py` (torch),
-and `controls.py` (what every method must beat). A method is added here with one line.
+Read `base.py` for what a method is; then `rise.py` (masks through the engine; `masked.py` is what the others of that
+kind share), `gradient.py`, `gradcam.py` and `opticam.py` (torch), and `controls.py` (what every method must beat). A
+method is added here with one line.
 
 Example:
     >>> import numpy as np
@@ -45,6 +46,11 @@ METHODS.add_lazy(
 METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")
 METHODS.add_lazy(
     "opticam", "c2i_fast.attribution.opticam:OptiCam", "channel weights optimised to keep the score up (torch)"
+)
+METHODS.add_lazy(
+    "meaningful-perturbation",
+    "c2i_fast.attribution.meaningful:MeaningfulPerturbation",
+    "the smallest smooth mask whose blurring takes the score away (torch)",
 )
 METHODS.add_lazy("random", "c2i_fast.attribution.controls:RandomNoise", "control: uniform noise, a value a pixel")
 METHODS.add_lazy("smooth-random", "c2i_fast.attribution.controls:SmoothRandom", "control: a 7×7 random grid, upsampled")

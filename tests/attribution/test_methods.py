@@ -13,11 +13,12 @@ import pytest
 from c2i_fast.attribution import CONTROLS, METHODS, Context
 from c2i_fast.errors import InputError
 
+TORCH = ["gradient", "gradcam", "opticam", "meaningful-perturbation"]
 MASKED = ["rise", "rise-c2i", "occlusion", "superpixel-occlusion", "cam", "scorecam", "relax"]
 
 
 def test_names_are_those_of_the_command_line():
-    assert list(METHODS) == [*MASKED, "gradient", "gradcam", "opticam", "random", "smooth-random", "sobel", "center"]
+    assert list(METHODS) == [*MASKED, *TORCH, "random", "smooth-random", "sobel", "center"]
     assert CONTROLS == ("random", "smooth-random", "sobel", "center")
 
 
@@ -25,7 +26,7 @@ def test_names_are_those_of_the_command_line():
 def test_a_class_agrees_with_its_registration(name):
     method = METHODS[name]
     assert method.name == name
-    torch = dict.fromkeys(["gradient", "gradcam", "opticam"], "torch")
+    torch = dict.fromkeys(TORCH, "torch")
     passes = dict.fromkeys(MASKED, "passes")
     assert method.needs == (torch | passes).get(name, "nothing")
     assert METHODS.summary(name)
