@@ -101,19 +101,18 @@ class SuperpixelOcclusion(MaskedMethod):
         """Returns maps that are constant in each segment, float32 (N, H, W); see `Method.explain`."""
         check_batch(ids, images, targets)
         segments = self.at_least_one("segments")
-        maps = np.empty((len(images), *images.shape[2:]), np.float32)
-        clean = self.clean(images, targets) if len(images) else np.zeros(0)
-        for i, (image_id, image) in enumerate(zip(ids, images, strict=True)):
-            labels = superpixels(image, segments)
-            hidden = self._hidden(image, self.baseline(image_id, image), labels, int(targets[i]))
-            maps[i] = (clean[i] - hidden)[labels]
-        return maps
-
-    def _hidden(self, image: Floats, baseline: Floats, labels: NDArray[np.intp], target: int) -> Doubles:
-        """Returns the score without each segment, float64 (U,)."""
+        if not len(images):
+            return np.zeros((0, *images.shape[2:]), np.float32)
+        clean = self.clean(images, targets)
+        labels = [superpixels(image, segments) for image in images]
         plans = [
-            PerturbationPlan(start=image, end=baseline, step_map=(labels != unit)[None].astype(np.uint8), intervals=1)
-            for unit in range(labels.max() + 1)
-        ]
-        work = np.array([(unit, 1) for unit in range(len(plans))], np.int32)
-        return self.read(self.passes.select(plans, work), np.full(len(plans), target))
+            PerturbationPlan(start=image, end=hidden, step_map=(unit_of != unit)[None].astype(np.uint8), intervals=1)
+            for hidden, image, unit_of in zip(map(self.baseline, ids, images), images, labels, strict=True)
+            for unit in range(unit_of.max() + 1)
+        ]  # all images in one call, so that few batches are padded
+        counts = [int(unit_of.max()) + 1 for unit_of in labels]
+        work = np.array([(plan, 1) for plan in range(len(plans))], np.int32)
+        scores = self.read(self.passes.select(plans, work), np.repeat(targets, counts))
+        hidden_scores = np.split(scores, np.cumsum(counts)[:-1])
+        maps = [(before - after)[one] for before, after, one in zip(clean, hidden_scores, labels, strict=True)]
+        return np.array(maps, np.float32)

@@ -16,6 +16,7 @@ from c2i_fast.random_numbers import generator
 from c2i_fast.types import Doubles, Floats, PerturbationPlan
 
 _MASKS_A_CALL = 256
+_MASKS_A_SUM = 32  # as many become float64 at a time: 13 MB for pictures of 224×224
 
 
 class HardMasks:
@@ -88,7 +89,9 @@ class RiseC2I(MaskedMethod):
             for i, image in enumerate(images):
                 scores = self._scores(image, baselines[i], kept, int(targets[i]))
                 shares = np.divide(scores, weights, out=np.zeros(len(kept)), where=weights > 0) / len(masks)
-                total[i] += (shares @ flat).reshape(masks.space)
+                for some in range(0, len(flat), _MASKS_A_SUM):
+                    block = slice(some, some + _MASKS_A_SUM)
+                    total[i] += (shares[block] @ flat[block]).reshape(masks.space)
         return np.array([minmax(one) for one in total], np.float32).reshape(len(images), *masks.space)
 
     def _scores(self, image: Floats, baseline: Floats, kept: NDArray[np.bool_], target: int) -> Doubles:
