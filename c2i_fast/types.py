@@ -274,6 +274,37 @@ class MaskedPasses(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tap:
+    """A layer of the network, opened: masked passes whose answers are its values instead of logits.
+
+    Attributes:
+        layer: its name in the graph.
+        shape: of one image's values, (C, *grid), or (C,) where they were averaged over the grid or are a vector.
+        passes: their rows are those values, flattened.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    passes: MaskedPasses
+
+
+class Taps(Protocol):
+    """Layers of one network by name, without gradients."""
+
+    def features(self, layer: str | None) -> Tap:
+        """Returns a layer with a grid; None: the last one."""
+        ...
+
+    def embedding(self, layer: str | None) -> Tap:
+        """Returns a layer as one vector an image, a grid averaged; None: the last one with a grid."""
+        ...
+
+    def linear_head(self) -> tuple[str, Doubles]:
+        """Returns the layer whose mean over the grid a linear head reads, and the head's weights (K, C)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reading:
     """What is to be read from logits (P, K) where they are: float32 (P, R) instead of them.
 

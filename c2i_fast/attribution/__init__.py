@@ -1,7 +1,8 @@
 """Saliency methods: from images and targets to maps. Importing this room imports no torch.
 
-Read `base.py` for what a method is; then `rise.py` (masks through the engine), `gradient.py` and `gradcam.py` (torch),
-and `controls.py` (what every method must beat). A method is added here with one line.
+Read `base.py` for what a method is; then `rise.py` (masks through the engine; `masked.py` is what the others of that
+kind share), `gradient.py`, `gradcam.py` and `opticam.py` (torch), and `controls.py` (what every method must beat). A
+method is added here with one line.
 
 Example:
     >>> import numpy as np
@@ -20,9 +21,37 @@ __all__ = ["CONTROLS", "METHODS", "OPTIMISES", "Context", "Method"]
 METHODS: Registry[type[Method]] = Registry("method")
 METHODS.add_lazy("rise", "c2i_fast.attribution.rise:Rise", "mean of random soft masks weighted by the target's score")
 METHODS.add_lazy(
+    "rise-c2i",
+    "c2i_fast.attribution.rise_c2i:RiseC2I",
+    "RISE as in Calibrate to Interpret: hard masks, cubic and rolled, weighted by 1/area",
+)
+METHODS.add_lazy("occlusion", "c2i_fast.attribution.occlusion:Occlusion", "fall of the score where a window is hidden")
+METHODS.add_lazy(
+    "superpixel-occlusion",
+    "c2i_fast.attribution.occlusion:SuperpixelOcclusion",
+    "fall of the score where a SLIC superpixel is hidden",
+)
+METHODS.add_lazy(
+    "cam", "c2i_fast.attribution.cam:Cam", "class activation map of a pooled linear head, exact, through any engine"
+)
+METHODS.add_lazy(
+    "scorecam", "c2i_fast.attribution.scorecam:ScoreCam", "a layer's channels weighted by the score that each keeps up"
+)
+METHODS.add_lazy(
+    "relax", "c2i_fast.attribution.relax:Relax", "what carries the representation itself, and how unsure that is"
+)
+METHODS.add_lazy(
     "gradient", "c2i_fast.attribution.gradient:Gradient", "absolute gradient of the target's logit (torch)"
 )
 METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")
+METHODS.add_lazy(
+    "opticam", "c2i_fast.attribution.opticam:OptiCam", "channel weights optimised to keep the score up (torch)"
+)
+METHODS.add_lazy(
+    "meaningful-perturbation",
+    "c2i_fast.attribution.meaningful:MeaningfulPerturbation",
+    "the smallest smooth mask whose blurring takes the score away (torch)",
+)
 METHODS.add_lazy("random", "c2i_fast.attribution.controls:RandomNoise", "control: uniform noise, a value a pixel")
 METHODS.add_lazy("smooth-random", "c2i_fast.attribution.controls:SmoothRandom", "control: a 7×7 random grid, upsampled")
 METHODS.add_lazy("sobel", "c2i_fast.attribution.controls:Sobel", "control: edge strength of the image itself")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.errors import InputError
-from c2i_fast.types import Activation, Doubles, Floats, MaskedPasses, Preprocessing
+from c2i_fast.types import Activation, Doubles, Floats, MaskedPasses, Preprocessing, Taps
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,7 @@ class Context:
 
     Attributes:
         passes: masked passes through the engine; what `needs = "passes"` asks for.
+        taps: layers of the network, read through the engine.
         module: normalised (N, C, *space) → network output; what `needs = "torch"` asks for.
         preprocessing: how pixels become the module's input, which outputs are classes, and what `zero` is in pixels.
         activation: what makes the logits probabilities.
@@ -61,6 +62,7 @@ class Context:
     """
 
     passes: MaskedPasses | None = None
+    taps: Taps | None = None
     module: torch.nn.Module | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     activation: Activation = "softmax"
@@ -108,6 +110,19 @@ class Method(Protocol):
             targets: class indices (N,), after leading classes have been dropped.
         """
         ...
+
+
+@runtime_checkable
+class MakesMore(Protocol):
+    """A method that makes something besides its maps, which is no saliency map itself: an uncertainty.
+
+    Attributes:
+        further: names of what is made.
+        further_maps: of the last call, float32 (N, *space) by those names.
+    """
+
+    further: ClassVar[tuple[str, ...]]
+    further_maps: Mapping[str, Floats]
 
 
 def check_batch(ids: Sequence[str], images: NDArray[Any], targets: NDArray[Any]) -> None:

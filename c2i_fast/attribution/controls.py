@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution.base import Context, Method, Need, check_batch
-from c2i_fast.attribution.upsample import linear_axis
+from c2i_fast.attribution.upsample import resized
 from c2i_fast.random_numbers import generator
 from c2i_fast.types import Doubles, Floats
 
@@ -58,9 +58,7 @@ class SmoothRandom(_Control):
     def _map(self, image_id: str, image: Floats) -> Doubles:
         space = image.shape[1:]
         values = generator(self._seed, self.name, image_id).random((_SMOOTH_GRID,) * len(space))
-        for size in space:  # each round takes the first axis and appends it at full size
-            values = np.tensordot(values, linear_axis(size, _SMOOTH_GRID, "clamp"), axes=(0, 1))
-        return values
+        return resized(values, space)
 
 
 class Sobel(_Control):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution.base import Context, Need, check_batch, check_targets
+from c2i_fast.attribution.masked import at_least_one, soft_plan
 from c2i_fast.attribution.masks import RiseMasks
 from c2i_fast.errors import InputError
 from c2i_fast.types import Doubles, Floats, MaskedPasses, PerturbationPlan
@@ -41,11 +41,9 @@ class Rise:
         self._context = context
         self._passes: MaskedPasses = context.passes
         self._masks: RiseMasks | None = None
-        self._count = _at_least_one("masks", settings["masks"])
-        self._grid = _at_least_one("grid", settings["grid"])
-        self._p = float(settings["p"])
-        if not 0 < self._p <= 1:
-            raise InputError(f"rise: p is the share of cells kept, expected 0 < p ≤ 1, got {settings['p']}")
+        self._count = at_least_one("rise", "masks", settings["masks"])
+        self._grid = at_least_one("rise", "grid", settings["grid"])
+        self._p = kept_share("rise", settings["p"])
 
     def explain(self, ids: Sequence[str], images: Floats, targets: NDArray[Any]) -> Floats:
         """Returns RISE maps, float32 (N, *space), from N·M passes; see `Method.explain`."""
@@ -64,13 +62,12 @@ class Rise:
         channels, *space = images.shape[1:]
         mean = self._context.preprocessing.channel_stats(channels)[0].reshape(-1, *(1,) * len(space))
         start = np.broadcast_to(mean, images.shape[1:])
-        unused = np.zeros((1, *space), np.uint8)  # a blend reads no step map
-        return [PerturbationPlan(start=start, end=image, step_map=unused, intervals=1) for image in images]
+        return [soft_plan(start, image) for image in images]
 
     def _scores(self, plans: Sequence[PerturbationPlan], masks: RiseMasks, targets: NDArray[Any]) -> Doubles:
         """Returns the read-out of every masked image, float64 (N, M)."""
         scores = np.empty((len(plans), len(masks)))
-        for chosen in self._chunks(masks) if plans else ():
+        for chosen in mask_chunks(masks) if plans else ():
             grids = masks.grids[chosen]
             work = np.indices((len(plans), len(grids)), np.int32).reshape(2, -1).T.copy()
             logits = self._passes.blend(plans, grids, masks.axes(chosen), work)
@@ -79,17 +76,20 @@ class Rise:
             self.passes_used += len(work)
         return scores
 
-    @staticmethod
-    def _chunks(masks: RiseMasks) -> Iterator[slice]:
-        step = max(1, min(_MASKS_A_CALL, _AXES_VALUES // (sum(masks.space) * masks.grid)))
-        return (slice(first, first + step) for first in range(0, len(masks), step))
+
+def mask_chunks(masks: RiseMasks) -> Iterator[slice]:
+    """Yields the masks by the call of the engine: few enough that their `axes` stay small."""
+    step = max(1, min(_MASKS_A_CALL, _AXES_VALUES // (sum(masks.space) * masks.grid)))
+    return (slice(first, first + step) for first in range(0, len(masks), step))
 
 
-def _at_least_one(name: str, value: Any) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise InputError(f"rise: {name} must be a whole number of at least 1, got {value!r}")
-    return number
+def kept_share(method: str, p: Any) -> float:
+    """Returns the probability of keeping a cell; an `InputError` where it is none.
+
+    Example:
+        >>> kept_share("rise", 0.5)
+        0.5
+    """
+    if not 0 < float(p) <= 1:
+        raise InputError(f"{method}: p is the share of cells kept, expected 0 < p ≤ 1, got {p}")
+    return float(p)

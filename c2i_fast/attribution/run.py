@@ -2,6 +2,7 @@
 
 OUT/explain.json              the methods with their options, and what they were made with
 OUT/METHOD/<image id>.npy     one float32 map (*space) each, written atomically: a killed run goes on with --resume
+OUT/FURTHER/<image id>.npy    what a method makes besides, such as RELAX's uncertainty; not a map to be scored
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution import METHODS
-from c2i_fast.attribution.base import Context, Method
+from c2i_fast.attribution.base import Context, MakesMore, Method
 from c2i_fast.data.source import Image, ImageSource, Skipped
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.target import target_class
@@ -49,6 +50,11 @@ class MethodRun:
         """The method's name, which is also its folder's."""
         return self.method.name
 
+    @property
+    def further(self) -> tuple[str, ...]:
+        """Folders of what the method makes besides its maps."""
+        return self.method.further if isinstance(self.method, MakesMore) else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainReport:
@@ -68,6 +74,7 @@ class ExplainReport:
                 "passes": m.method.passes_used,
                 "path": str(self.out / m.name),
                 **({"max_sensitivity": float(np.mean(m.sensitivity))} if m.sensitivity else {}),
+                **getattr(m.method, "measured", {}),
             }
             for m in self.methods
         ]
@@ -75,21 +82,23 @@ class ExplainReport:
 
 
 def build_methods(names: Sequence[str], context: Context, options: Mapping[str, Any]) -> list[MethodRun]:
-    """Returns the methods, each given those of `options` that it has.
+    """Returns the methods, each given those of `options` that it has; `method.option` is for that method alone.
 
     Raises:
         InputError: An unknown method, or an option that none of the methods has.
     """
     classes = [METHODS[name] for name in dict.fromkeys(names)]
-    unknown = sorted(set(options) - {option for kind in classes for option in kind.defaults})
-    if unknown:
-        known = sorted({option for kind in classes for option in kind.defaults})
-        raise InputError(
-            f"none of {', '.join(names)} has an option {unknown[0]!r}; known: {', '.join(known) or 'none'}"
-        )
+    known = {spelt: kind for kind in classes for option in kind.defaults for spelt in (option, f"{kind.name}.{option}")}
+    for option in options:
+        if option not in known:
+            plain = sorted({name for name in known if "." not in name})
+            raise InputError(
+                f"none of {', '.join(names)} has an option {option!r}; known: {', '.join(plain) or 'none'}"
+            )
     built = []
     for kind in classes:
-        own = {name: value for name, value in options.items() if name in kind.defaults}
+        own = {name: options[name] for name in kind.defaults if name in options}
+        own |= {name: options[f"{kind.name}.{name}"] for name in kind.defaults if f"{kind.name}.{name}" in options}
         built.append(MethodRun(kind(replace(context, options=own)), {**kind.defaults, **own}))
     return built
 
@@ -121,7 +130,11 @@ def explain_images(
         on_images: told how many images are done since the last call.
         sensitivity: measured of every method on the images explained in this call.
     """
-    entries = [{"name": m.name, "path": m.name, "options": dict(m.options)} for m in methods]
+    entries = [
+        {"name": m.name, "path": m.name, "options": dict(m.options)}
+        | ({"further": list(m.further)} if m.further else {})
+        for m in methods
+    ]
     begun = _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
     skipped: list[Skipped] = []
     stream = source.stream(workers=workers, on_error=on_error)
@@ -158,8 +171,10 @@ def _explain_batch(
     for run in methods:
         clock = time.perf_counter()
         maps = run.method.explain(ids, images, targets)
-        for image, saliency in zip(batch, maps, strict=True):
-            _write_map(_path(out, run.name, image.id), saliency)
+        besides = run.method.further_maps if isinstance(run.method, MakesMore) else {}
+        for name, made in ({**besides, run.name: maps}).items():  # the map last: where it is, the rest is too
+            for image, saliency in zip(batch, made, strict=True):
+                _write_map(_path(out, name, image.id), saliency)
         run.maps += len(batch)
         run.seconds += time.perf_counter() - clock
         if sensitivity:
@@ -186,7 +201,8 @@ def clear_maps(out: Path) -> None:
         stored = [method.get("path") for method in _index(out)["methods"] if isinstance(method, dict)]
         for name in METHODS:
             if name in stored:
-                shutil.rmtree(out / name, ignore_errors=True)
+                for folder in (name, *getattr(METHODS[name], "further", ())):
+                    shutil.rmtree(out / folder, ignore_errors=True)
         (out / INDEX).unlink()
 
 

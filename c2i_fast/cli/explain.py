@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,7 +31,7 @@ from c2i_fast.errors import InputError, UsageError
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command(help="Make saliency maps: rise, gradient, gradcam and the controls.")(flattened(explain))
+    app.command(help="Make saliency maps: see c2i-fast list methods.")(flattened(explain))
 
 
 def explain(
@@ -46,7 +47,12 @@ def explain(
     grid: Annotated[int | None, typer.Option(min=1, help="rise: cells along an axis of the grid (7).")] = None,
     keep: Annotated[float | None, typer.Option(help="rise: probability that a cell is kept (0.5).")] = None,
     layer: Annotated[
-        str | None, typer.Option(help="gradcam: a layer by name; by default the last convolutional one.")
+        str | None,
+        typer.Option(help="gradcam, scorecam, relax, opticam: a layer by name; default the last with a grid."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="[METHOD.]OPTION=VALUE", help="Any option of a method (repeatable)."),
     ] = None,
     sensitivity: Annotated[
         int | None,
@@ -84,7 +90,7 @@ def explain(
     contract = classifier.contract
     source = open_source(images, classifier, say, limit)
     check_targets(rule, source, contract.classes)
-    options = _options(method, masks=masks, grid=grid, keep=keep, layer=layer)
+    options = _options(method, set_ or [], masks=masks, grid=grid, keep=keep, layer=layer)
     chosen, passes, runs = _prepare(classifier, source, engine, method, options, seed, say)
     if force:
         clear_maps(out)
@@ -120,7 +126,7 @@ def _sensitivity(runs: int | None, preprocessing: Any, seed: int) -> Any:
     return partial(max_sensitivity, preprocessing=preprocessing, runs=runs, seed=seed) if runs else None
 
 
-def _options(methods: list[str], **flags: Any) -> dict[str, Any]:
+def _options(methods: list[str], settings: list[str], **flags: Any) -> dict[str, Any]:
     """Returns the methods' options that were given; a flag that none of the methods has is wrong usage."""
     from c2i_fast.attribution import METHODS
 
@@ -128,7 +134,23 @@ def _options(methods: list[str], **flags: Any) -> dict[str, Any]:
     for flag, value in flags.items():
         if value is not None and not any(names[flag] in METHODS[method].defaults for method in methods):
             raise UsageError(f"--{flag} says nothing about {', '.join(methods)}; leave it out")
-    return {names[flag]: value for flag, value in flags.items() if value is not None}
+    options = {names[flag]: value for flag, value in flags.items() if value is not None}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise UsageError(f"--set must look like OPTION=VALUE or METHOD.OPTION=VALUE, got {text!r}")
+        if name in options:
+            raise UsageError(f"{name} is given twice; leave out one of them")
+        options[name] = _parsed(value)
+    return options
+
+
+def _parsed(text: str) -> Any:
+    """Returns a number, true, false or null (none) as what it is, and anything else as text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _prepare(
@@ -139,12 +161,13 @@ def _prepare(
     from c2i_fast.attribution.base import Context
     from c2i_fast.attribution.run import build_methods
     from c2i_fast.export.open import open_passes
+    from c2i_fast.export.taps import OnnxTaps
 
     needs = {name: METHODS[name].needs for name in names}
     lost = [name for name, need in needs.items() if need == "torch"]
     if lost and classifier.module is None:
         raise InputError(f"{lost[0]} needs a torch model (torchvision:, timm:, .pt2 or a callable), not an ONNX file")
-    chosen, passes = None, None
+    chosen, passes, taps = None, None, None
     if set(needs.values()) == {"nothing"}:
         if engine.engine or engine.precision:  # of no use here, but a wrong name is told all the same
             engine.choose(classifier)
@@ -153,9 +176,11 @@ def _prepare(
         say(f"engine: {chosen.config.engine} {chosen.config.precision} ({chosen.reason})")
         ready = converted(classifier, chosen, source, seed)
         passes = open_passes(ready, chosen.config, say)
+        taps = OnnxTaps(ready, chosen.config, say)
     contract = classifier.contract
     context = Context(
         passes=passes,
+        taps=taps,
         module=classifier.module,
         preprocessing=contract.preprocessing,
         activation=contract.activation,

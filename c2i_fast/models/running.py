@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +55,15 @@ def _session(model: ir.Model) -> onnxruntime.InferenceSession:
         path = Path(folder) / "model.onnx"
         ir.save(model, path, external_data="model.data")
         return onnxruntime.InferenceSession(path, options, providers=providers)
+
+
+def run_values(model: ir.Model, values: Sequence[ir.Value], images: Floats) -> list[NDArray[Any]]:
+    """Returns what inner values of a graph are on some images (N, C, *space), in one run. Needs ONNX Runtime."""
+    names = [str(value.name) for value in values]
+    watched = model.clone()
+    inner = {value.name: value for node in watched.graph for value in node.outputs}
+    watched.graph.outputs[:] = [inner[name] for name in names]
+    return list(_session(watched).run(names, {str(model.graph.inputs[0].name): images}))
 
 
 def example_images(count: int, image: tuple[int, ...], preprocessing: Preprocessing) -> Floats:

@@ -13,7 +13,7 @@ from c2i_fast.types import PerturbationPlan
 
 
 class LoopPasses:
-    """`blend` as it is defined: one row at a time, float64, masks at full size."""
+    """The passes as they are defined: one row at a time, float64, masks at full size."""
 
     def __init__(self, logits_of: Callable[[np.ndarray], np.ndarray]) -> None:
         self.logits_of = logits_of
@@ -29,10 +29,12 @@ class LoopPasses:
         return np.array(rows, np.float32)
 
     def select(self, plans, work):
-        raise NotImplementedError
+        self.calls.append(SimpleNamespace(plans=plans, work=work))
+        masked = (np.where(plans[p].step_map < step, plans[p].end, plans[p].start) for p, step in work)
+        return np.array([self.logits_of(image.astype(np.float64)) for image in masked], np.float32)
 
     def direct(self, images):
-        raise NotImplementedError
+        return np.array([self.logits_of(image.astype(np.float64)) for image in images], np.float32)
 
 
 def spread(grid: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
@@ -41,6 +43,39 @@ def spread(grid: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
     for axis, matrix in enumerate(matrices):
         out = np.moveaxis(np.tensordot(matrix.astype(np.float64), out, axes=(1, axis)), 0, axis)
     return out
+
+
+class BatchPasses(LoopPasses):
+    """The same with a function of many images at once, for networks too slow to run one by one."""
+
+    def blend(self, plans, grids, axes, work):
+        masks = [spread(grids[m], [axis[m] for axis in axes]) for m in range(len(grids))]
+        images = [plans[p].start * (1 - masks[m]) + plans[p].end * masks[m] for p, m in work]
+        return self.logits_of(np.array(images, np.float32))
+
+    def select(self, plans, work):
+        images = [np.where(plans[p].step_map < step, plans[p].end, plans[p].start) for p, step in work]
+        return self.logits_of(np.array(images, np.float32))
+
+    def direct(self, images):
+        return self.logits_of(np.array(images, np.float32))
+
+
+@pytest.fixture(scope="session")
+def batch_passes() -> type[BatchPasses]:
+    return BatchPasses
+
+
+@pytest.fixture(scope="session")
+def oracle_onnx(oracles: Path):
+    """ "a" or "b" → an ONNX Runtime function of normalised images (N, 3, 32, 32) to logits."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+
+    def opened(name: str):
+        session = onnxruntime.InferenceSession(oracles / f"model_{name}.onnx", providers=["CPUExecutionProvider"])
+        return lambda images: session.run(None, {session.get_inputs()[0].name: images})[0]
+
+    return lambda name: opened({"a": "a_tiny", "b": "b_resnet20"}[name])
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,12 @@ import pytest
 from c2i_fast.attribution import CONTROLS, METHODS, Context
 from c2i_fast.errors import InputError
 
+TORCH = ["gradient", "gradcam", "opticam", "meaningful-perturbation"]
+MASKED = ["rise", "rise-c2i", "occlusion", "superpixel-occlusion", "cam", "scorecam", "relax"]
+
 
 def test_names_are_those_of_the_command_line():
-    assert list(METHODS) == ["rise", "gradient", "gradcam", "random", "smooth-random", "sobel", "center"]
+    assert list(METHODS) == [*MASKED, *TORCH, "random", "smooth-random", "sobel", "center"]
     assert CONTROLS == ("random", "smooth-random", "sobel", "center")
 
 
@@ -23,7 +26,9 @@ def test_names_are_those_of_the_command_line():
 def test_a_class_agrees_with_its_registration(name):
     method = METHODS[name]
     assert method.name == name
-    assert method.needs == {"rise": "passes", "gradient": "torch", "gradcam": "torch"}.get(name, "nothing")
+    torch = dict.fromkeys(TORCH, "torch")
+    passes = dict.fromkeys(MASKED, "passes")
+    assert method.needs == (torch | passes).get(name, "nothing")
     assert METHODS.summary(name)
     assert method.__doc__
 
@@ -48,7 +53,9 @@ def test_looking_up_every_method_imports_nothing_heavy():
     assert answer.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["", ".base", ".masks", ".upsample"])
+@pytest.mark.parametrize(
+    "module", ["", ".base", ".masked", ".masks", ".relax", ".rise", ".rise_c2i", ".scorecam", ".upsample"]
+)
 def test_examples_in_docstrings(module):
     outcome = doctest.testmod(importlib.import_module(f"c2i_fast.attribution{module}"), extraglobs={"np": np})
     assert outcome.attempted > 0

@@ -42,3 +42,25 @@ def test_mirrored_interpolation_reads_a_reflected_signal(out, source):
 @pytest.mark.parametrize("edge", ["clamp", "mirror"])
 def test_the_same_size_is_the_identity(edge):
     np.testing.assert_allclose(linear_axis(9, 9, edge), np.eye(9), atol=1e-12)
+
+
+@pytest.mark.parametrize(("out", "source"), [(9, 4), (32, 8), (5, 1), (1, 3), (3, 7), (4, 4)])
+def test_aligned_and_cubic_axes_are_torchs(out, source):
+    torch = pytest.importorskip("torch")
+    from c2i_fast.attribution.upsample import aligned_axis, cubic_axis
+
+    cells = torch.eye(source, dtype=torch.float64)[None, None]
+    aligned = torch.nn.functional.interpolate(cells, (out, source), mode="bilinear", align_corners=True)
+    np.testing.assert_allclose(aligned_axis(out, source), aligned[0, 0].numpy(), atol=1e-12)
+    cubic = torch.nn.functional.interpolate(cells, (out, source), mode="bicubic", align_corners=False)
+    np.testing.assert_allclose(cubic_axis(out, source), cubic[0, 0].numpy(), atol=1e-12)
+    assert np.allclose(cubic_axis(out, source).sum(axis=1), 1)
+
+
+def test_resized_leaves_leading_axes_alone():
+    torch = pytest.importorskip("torch")
+    from c2i_fast.attribution.upsample import resized
+
+    values = np.random.default_rng(0).random((2, 3, 4, 5))
+    found = torch.nn.functional.interpolate(torch.from_numpy(values), (9, 7), mode="bilinear", align_corners=False)
+    np.testing.assert_allclose(resized(values, (9, 7), first=2), found.numpy(), atol=1e-12)

@@ -327,3 +327,63 @@ def test_max_sensitivity_is_of_every_method_and_moves_no_map(explain, net, npz, 
     refused = run("explain", net, *options, "--sensitivity", "3", "--resume", "--out", tmp_path / "table")
     assert refused.code == 2
     assert "leave one out" in refused.err
+
+
+MASKED = ("occlusion", "superpixel-occlusion", "rise-c2i", "cam", "scorecam", "relax")
+
+
+def test_every_method_by_masks_writes_finite_maps_and_relax_its_uncertainty(explain):
+    pytest.importorskip("skimage")
+    methods = [word for name in MASKED for word in ("--method", name)]
+    out, content = explain(*methods, "--masks", "30", "--set", "window=4", "--set", "relax.p=0.4", "--limit", "2")
+    maps = read(out)
+    assert set(maps) == {f"{name}/{i}" for name in (*MASKED, "relax-uncertainty") for i in range(2)}
+    assert all(m.shape == (16, 16) and m.dtype == np.float32 and np.isfinite(m).all() for m in maps.values())
+    rows = {row["name"]: row["passes"] for row in content["methods"]}
+    assert rows["occlusion"] == 2 * (7 * 7 + 1)
+    assert rows["rise-c2i"] == 2 * 30
+    assert rows["cam"] == 2
+    assert rows["scorecam"] <= 2 * (8 + 2)
+    assert rows["relax"] == 2 * 31
+    stored = {entry["name"]: entry for entry in json.loads((out / "explain.json").read_text())["methods"]}
+    assert stored["relax"]["further"] == ["relax-uncertainty"]
+    assert stored["relax"]["options"]["p"] == 0.4
+    assert stored["rise-c2i"]["options"]["p"] == 0.6
+    assert stored["occlusion"]["options"]["window"] == 4
+
+
+def test_what_is_made_besides_is_replaced_and_never_scored(explain, net, npz, tmp_path):
+    out, _ = explain("--method", "relax", "--masks", "20", "--limit", "2")
+    explain("--method", "sobel", "--limit", "2", "--force", out=out)
+    assert sorted(path.name for path in out.iterdir()) == ["explain.json", "sobel"]
+    out, _ = explain("--method", "relax", "--masks", "20", "--limit", "2")
+    scores = done(
+        *("score", net, "--images", npz, "--limit", "2", "--maps", out, "--metric", "deletion"),
+        *("--out", tmp_path / "run", "--json"),
+    ).json
+    assert {row["method"] for row in scores["scores"]} == {"relax"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--set", "masks"), "--set must look like OPTION=VALUE"),
+        (("--set", "masks=3", "--masks", "3"), "masks is given twice"),
+        (("--set", "window=3"), "none of rise has an option 'window'; known: grid, masks, p"),
+        (("--set", "relax.masks=3"), "none of rise has an option 'relax.masks'"),
+        (("--set", "masks=many"), "rise: masks must be a whole number"),
+    ],
+)
+def test_settings_that_say_nothing_are_refused(options, message, net, npz, tmp_path):
+    answer = run("explain", net, "--images", npz, "--out", tmp_path / "maps", "--method", "rise", *options)
+    assert answer.code in (1, 2)
+    assert message in answer.err
+    assert not (tmp_path / "maps").exists()
+
+
+def test_a_layer_that_is_not_there_brings_the_nearest(net, npz, tmp_path):
+    arguments = ("--images", npz, "--out", tmp_path / "maps", "--method", "scorecam", "--layer", "reluu")
+    answer = run("explain", net, *arguments)
+    assert answer.code == 1
+    assert "has no layer 'reluu' of use here; near it:" in answer.err
+    assert not (tmp_path / "maps").exists()
