@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution import METHODS
-from c2i_fast.attribution.base import Context, Method
+from c2i_fast.attribution.base import DEFAULT_FOLLOW, Context, Method
 from c2i_fast.data.source import Image, ImageSource, Skipped
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.target import target_class
@@ -33,10 +33,14 @@ IMAGES_AT_ONCE = 16
 
 @dataclass(slots=True)
 class MethodRun:
-    """A method with its options, defaults written out, and what it has made in this call."""
+    """A method with its options, defaults written out, and what it has made in this call.
+
+    `follow` is what its maps follow, None for those that know nothing of the model.
+    """
 
     method: Method
     options: Mapping[str, Any]
+    follow: str | None
     maps: int = 0
     seconds: float = 0.0
 
@@ -85,7 +89,9 @@ def build_methods(names: Sequence[str], context: Context, options: Mapping[str, 
     built = []
     for kind in classes:
         own = {name: value for name, value in options.items() if name in kind.defaults}
-        built.append(MethodRun(kind(replace(context, options=own)), {**kind.defaults, **own}))
+        follow = (context.follow or DEFAULT_FOLLOW[kind.needs]) if kind.needs != "nothing" else None
+        made = kind(replace(context, options=own, follow=follow))
+        built.append(MethodRun(made, {**kind.defaults, **own}, follow))
     return built
 
 
@@ -114,7 +120,7 @@ def explain_images(
         on_error: `stop` at an image that cannot be read, or `skip` it.
         on_images: told how many images are done since the last call.
     """
-    entries = [{"name": m.name, "path": m.name, "options": dict(m.options)} for m in methods]
+    entries = [{"name": m.name, "path": m.name, "readout": m.follow, "options": dict(m.options)} for m in methods]
     begun = _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
     skipped: list[Skipped] = []
     stream = source.stream(workers=workers, on_error=on_error)

@@ -14,6 +14,7 @@ from c2i_fast.cli.options import (
     Limit,
     ModelOptions,
     OnError,
+    RecalxMismatch,
     Seed,
     TalkOptions,
     Target,
@@ -48,6 +49,17 @@ def explain(
         str | None, typer.Option(help="gradcam: a layer by name; by default the last convolutional one.")
     ] = None,
     target: Target = None,
+    readout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What maps follow: raw (RISE), calibrated, logit (torch methods) or calibrated-logit.",
+        ),
+    ] = None,
+    calibrator: Annotated[
+        Path | None, typer.Option(help="A calibrator file; default the one the model carries.")
+    ] = None,
+    recalx_mismatch: RecalxMismatch = None,
     limit: Limit = None,
     seed: Seed = 0,
     workers: Workers = 2,
@@ -57,6 +69,7 @@ def explain(
 ) -> None:
     """Loads, explains, writes maps, reports."""
     from c2i_fast.attribution.run import INDEX, clear_maps, explain_images
+    from c2i_fast.calibration.spec import calibrator_hash
     from c2i_fast.metrics.target import check_rule, check_targets
     from c2i_fast.results.files import claim_output, is_empty_folder
     from c2i_fast.results.settings import model_hash
@@ -73,7 +86,9 @@ def explain(
     source = open_source(images, classifier, say, limit)
     check_targets(rule, source, classifier.contract.classes)
     options = _options(method, masks=masks, grid=grid, keep=keep, layer=layer)
-    chosen, passes, runs = _prepare(classifier, source, engine, method, options, seed, say)
+    followed = _followed(classifier, method, readout, calibrator)
+    chosen, passes, runs = _prepare(classifier, source, engine, method, options, followed, seed, say)
+    _check_recalx(runs, followed, recalx_mismatch)
     if force:
         clear_maps(out)
     settings = {
@@ -81,6 +96,7 @@ def explain(
         "images": source.fingerprint(),
         "engine": [chosen.config.engine, chosen.config.precision] if chosen else None,
         "seed": seed,
+        "calibrator": calibrator_hash(followed["calibrator"]) if followed["calibrator"] else None,
     }
     with progress(talk, "explain", len(source)) as advance:
         counted = _Counter(runs, advance)
@@ -111,8 +127,42 @@ def _options(methods: list[str], **flags: Any) -> dict[str, Any]:
     return {names[flag]: value for flag, value in flags.items() if value is not None}
 
 
+def _followed(classifier: Any, names: list[str], readout: str | None, file: Path | None) -> dict[str, Any]:
+    """Returns the context's `follow` and, where that is calibrated, its `calibrator`; both checked."""
+    from c2i_fast.attribution import METHODS
+    from c2i_fast.attribution.follow import check_follow, differentiable, is_calibrated
+    from c2i_fast.memory import as_calibrator
+
+    needs = {METHODS[name].needs for name in names}
+    if readout is not None and needs == {"nothing"}:
+        raise UsageError(f"--readout says nothing about {', '.join(names)}; leave it out")
+    if file is not None and not is_calibrated(readout):
+        raise UsageError("--calibrator is for --readout calibrated or calibrated-logit; give that too")
+    calibrator = as_calibrator(file, classifier) if is_calibrated(readout) else None
+    if readout is not None:
+        check_follow(readout, calibrator)
+    if calibrator is not None and "torch" in needs:
+        differentiable(calibrator)  # those that cannot be followed are refused before any pass
+    return {"follow": readout, "calibrator": calibrator}
+
+
+def _check_recalx(runs: Any, followed: dict[str, Any], mismatch: str | None) -> None:
+    """Raises an `InputError` where a ReCalX was fitted for another baseline than a method hides pixels with."""
+    from c2i_fast.calibration.recalx import check_mismatch
+
+    baselines = [run.options.get("baseline", "mean") for run in runs if run.method.needs == "passes"]
+    check_mismatch(followed["calibrator"], baselines, mismatch or "refuse")
+
+
 def _prepare(
-    classifier: Any, source: Any, engine: EngineOptions, names: list[str], options: dict[str, Any], seed: int, say: Any
+    classifier: Any,
+    source: Any,
+    engine: EngineOptions,
+    names: list[str],
+    options: dict[str, Any],
+    followed: dict[str, Any],
+    seed: int,
+    say: Any,
 ) -> Any:
     """Returns the engine and the passes (None where no method needs a target), and the methods."""
     from c2i_fast.attribution import METHODS
@@ -140,6 +190,7 @@ def _prepare(
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         seed=seed,
+        **followed,
     )
     return chosen, passes, build_methods(names, context, options)
 

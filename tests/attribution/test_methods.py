@@ -48,7 +48,7 @@ def test_looking_up_every_method_imports_nothing_heavy():
     assert answer.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["", ".base", ".masks", ".upsample"])
+@pytest.mark.parametrize("module", ["", ".base", ".follow", ".masks", ".upsample"])
 def test_examples_in_docstrings(module):
     outcome = doctest.testmod(importlib.import_module(f"c2i_fast.attribution{module}"), extraglobs={"np": np})
     assert outcome.attempted > 0

@@ -301,3 +301,63 @@ def test_the_layer_of_gradcam_matters(explain, torch_net, made, monkeypatch):
     named = read(explain(*options, "--layer", "2", model=torch_net)[0])
     for key in last:
         np.testing.assert_allclose(named[key], last[key], atol=1e-6)
+
+
+def test_the_readout_and_the_calibrator_are_those_of_the_definition(explain, cal, npz, net, fused):
+    """On logits a temperature divides the whole map; a fused file carries the calibrator that a bare one is given."""
+    temperature = json.loads(cal.read_text())["parameters"]["temperature"]
+    given = ("--calibrator", cal)
+    maps = {
+        name: explain(*RISE, "--readout", name, *(given if name.startswith("calibrated") else ()))[0]
+        for name in ("raw", "calibrated", "logit", "calibrated-logit")
+    }
+    for key, values in read(maps["calibrated-logit"]).items():
+        np.testing.assert_allclose(values * temperature, read(maps["logit"])[key], rtol=1e-4, atol=1e-5)
+    apart = zip(read(maps["raw"]).values(), read(maps["calibrated"]).values(), strict=True)
+    assert all(np.abs(a / b - (a / b).mean()).max() > 1e-4 for a, b in apart)
+    own = read(explain(*RISE, "--readout", "calibrated", model=fused)[0])
+    for key, values in read(maps["calibrated"]).items():
+        np.testing.assert_allclose(own[key], values, atol=1e-5)
+    stored = json.loads((maps["calibrated"] / "explain.json").read_text())
+    assert stored["methods"][0]["readout"] == "calibrated"
+    assert len(stored["settings"]["calibrator"]) == 16
+    assert json.loads((maps["raw"] / "explain.json").read_text())["settings"]["calibrator"] is None
+
+
+def test_what_is_followed_is_recorded_and_kept_on_resume(explain, net, npz):
+    out, _ = explain(*RISE, "--method", "center")
+    stored = json.loads((out / "explain.json").read_text())
+    assert [(m["name"], m["readout"]) for m in stored["methods"]] == [("rise", "raw"), ("center", None)]
+    more = ("--images", npz, "--out", out, "--resume", "--readout", "logit")
+    answer = run("explain", net, *RISE, "--method", "center", *more)
+    assert answer.code == 1
+    assert "begun with other methods or options of theirs" in answer.err
+
+
+def test_recalx_is_refused_on_another_baseline(explain, net, npz, made):
+    stored = {"levels": 1, "inverse_temperatures": [0.5], "at_bound": [None], "samples": [9], "baseline": "black"}
+    content = {"c2i_fast": {"calibrator": 1}, "method": "recalx", "classes": 3, "meta": {}}
+    path = made / "recalx-black.json"
+    path.write_text(json.dumps({**content, "parameters": {**stored, "mask_law": None}}))
+    options = (*RISE, "--readout", "calibrated", "--calibrator", path)
+    answer = run("explain", net, "--images", npz, *options, "--out", made / "refused")
+    assert answer.code == 1
+    assert "fitted for the baseline black" in answer.err
+    assert explain(*options, "--recalx-mismatch", "ok")[1]["methods"][0]["maps"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ("--method rise --readout calibrated", 1, "calibrated needs a calibrator: give --calibrator FILE"),
+        ("--method rise --readout probability", 1, "no read-out 'probability' to explain"),
+        ("--method center --readout raw", 2, "--readout says nothing about center"),
+        ("--method rise --readout logit --calibrator CAL", 2, "--calibrator is for --readout calibrated"),
+    ],
+)
+def test_a_readout_that_cannot_be_is_refused(net, npz, cal, tmp_path, options, code, said):
+    words = [str(cal) if word == "CAL" else word for word in options.split()]
+    answer = run("explain", net, "--images", npz, *words, "--out", tmp_path / "maps")
+    assert answer.code == code
+    assert said in " ".join(answer.err.split())
+    assert not (tmp_path / "maps").exists()
