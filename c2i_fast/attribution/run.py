@@ -52,11 +52,12 @@ class MethodRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainReport:
-    """What `explain` wrote."""
+    """What `explain` wrote. `not_finite` are the maps, image id and method, that were left out for a NaN in them."""
 
     out: Path
     methods: tuple[MethodRun, ...]
     skipped: tuple[Skipped, ...]
+    not_finite: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -67,10 +68,12 @@ class ExplainReport:
                 "seconds": m.seconds,
                 "passes": m.method.passes_used,
                 "path": str(self.out / m.name),
+                **getattr(m.method, "measured", {}),
             }
             for m in self.methods
         ]
-        return {"out": str(self.out), "methods": rows, "skipped": len(self.skipped)}
+        lost = [{"id": image, "method": method} for image, method in self.not_finite]
+        return {"out": str(self.out), "methods": rows, "skipped": len(self.skipped), "not_finite": lost}
 
 
 def build_methods(names: Sequence[str], context: Context, options: Mapping[str, Any]) -> list[MethodRun]:
@@ -117,32 +120,40 @@ def explain_images(
         target: `top1` of the raw logits, `label`, `given` or a class index.
         settings: what the maps depend on; continuing with others is refused.
         workers: decoding threads.
-        on_error: `stop` at an image that cannot be read, or `skip` it.
+        on_error: `stop` at an image that cannot be read or a map that is not finite, or `skip` it.
         on_images: told how many images are done since the last call.
     """
     entries = [{"name": m.name, "path": m.name, "readout": m.follow, "options": dict(m.options)} for m in methods]
     begun = _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
     skipped: list[Skipped] = []
+    lost: list[tuple[str, str]] | None = [] if on_error == "skip" else None
     stream = source.stream(workers=workers, on_error=on_error)
     try:
         for batch in _batches(stream, skipped):
             missing = [i for i in batch if any(not _path(out, m.name, i.id).exists() for m in methods)]
             for shape in dict.fromkeys(i.pixels.shape for i in missing):
-                _explain_batch([i for i in missing if i.pixels.shape == shape], methods, out, passes, target)
+                _explain_batch([i for i in missing if i.pixels.shape == shape], methods, out, passes, target, lost)
             on_images(len(batch))
         if len(skipped) == len(source):
             raise InputError(f"none of the {len(source)} images could be read: {skipped[0].reason}")
+        if lost and not any(m.maps for m in methods):
+            raise InputError(f"none of the maps is finite, as the first: {lost[0][1]} of {lost[0][0]}")
     except C2IError:
         if begun and not any(m.maps for m in methods):  # it has come to nothing
             clear_maps(out)
             with suppress(OSError):
                 out.rmdir()
         raise
-    return ExplainReport(out=out, methods=tuple(methods), skipped=tuple(skipped))
+    return ExplainReport(out=out, methods=tuple(methods), skipped=tuple(skipped), not_finite=tuple(lost or ()))
 
 
 def _explain_batch(
-    batch: Sequence[Image], methods: Sequence[MethodRun], out: Path, passes: MaskedPasses | None, target: str
+    batch: Sequence[Image],
+    methods: Sequence[MethodRun],
+    out: Path,
+    passes: MaskedPasses | None,
+    target: str,
+    lost: list[tuple[str, str]] | None,
 ) -> None:
     images: Floats = np.stack([image.pixels for image in batch])
     targets = _targets(batch, images, passes, target)
@@ -151,8 +162,11 @@ def _explain_batch(
         clock = time.perf_counter()
         maps = run.method.explain(ids, images, targets)
         for image, saliency in zip(batch, maps, strict=True):
+            if lost is not None and not np.isfinite(saliency).all():
+                lost.append((image.id, run.name))
+                continue
             _write_map(_path(out, run.name, image.id), saliency)
-        run.maps += len(batch)
+            run.maps += 1
         run.seconds += time.perf_counter() - clock
 
 
@@ -219,7 +233,10 @@ def _path(out: Path, method: str, image_id: str) -> Path:
 
 def _write_map(path: Path, saliency: Floats) -> None:
     if not np.isfinite(saliency).all():
-        raise InputError(f"the map of {path.stem} is not finite ({path.parent.name}); nothing was written for it")
+        raise InputError(
+            f"the map of {path.stem} is not finite ({path.parent.name}); nothing was written for it; "
+            "--on-error skip leaves such maps out"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def save(temporary: Path) -> None:

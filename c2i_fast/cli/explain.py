@@ -46,7 +46,24 @@ def explain(
     grid: Annotated[int | None, typer.Option(min=1, help="rise: cells along an axis of the grid (7).")] = None,
     keep: Annotated[float | None, typer.Option(help="rise: probability that a cell is kept (0.5).")] = None,
     layer: Annotated[
-        str | None, typer.Option(help="gradcam: a layer by name; by default the last convolutional one.")
+        str | None,
+        typer.Option(help="CAM methods: a layer by name (list layers MODEL); by default the last convolutional one."),
+    ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="integrated-gradients: mean (default), another of list baselines, uniform, or file:PATH."),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="integrated-gradients: steps along the line (50).")] = None,
+    rule: Annotated[
+        str | None, typer.Option(help="integrated-gradients: gausslegendre (default), riemann_left, riemann_middle, …")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="smoothgrad: noisy copies (50).")] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0, help="smoothgrad: noise over the range of the image's values (0.15).")
+    ] = None,
+    epsilon: Annotated[float | None, typer.Option(help="lrp: added to what relevance is divided by (1e-9).")] = None,
+    channels: Annotated[
+        str | None, typer.Option(metavar="abs-sum|sum", help="Gradient methods: how channels become one map.")
     ] = None,
     target: Target = None,
     readout: Annotated[
@@ -85,7 +102,20 @@ def explain(
     classifier = model.load(say, seed)
     source = open_source(images, classifier, say, limit)
     check_targets(rule, source, classifier.contract.classes)
-    options = _options(method, masks=masks, grid=grid, keep=keep, layer=layer)
+    options = _options(
+        method,
+        masks=masks,
+        grid=grid,
+        keep=keep,
+        layer=layer,
+        baseline=baseline,
+        steps=steps,
+        rule=rule,
+        samples=samples,
+        noise=noise,
+        epsilon=epsilon,
+        channels=channels,
+    )
     followed = _followed(classifier, method, readout, calibrator)
     chosen, passes, runs = _prepare(classifier, source, engine, method, options, followed, seed, say)
     _check_recalx(runs, followed, recalx_mismatch)
@@ -113,6 +143,8 @@ def explain(
         )
     for image in report.skipped:
         say(f"skipped {image.id}: {image.reason}")
+    for image_id, name in report.not_finite:
+        say(f"skipped the {name} map of {image_id}: it is not finite")
     show_json(report.to_dict()) if talk.json else _table(report.to_dict())
 
 
