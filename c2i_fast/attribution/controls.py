@@ -97,7 +97,8 @@ class Canny(_Control):
             raise MissingDependencyError("scikit-image", "explain") from error
         grey = image.mean(axis=0, dtype=np.float64)
         scaled = (grey - grey.min()) / (np.ptp(grey) or 1)
-        return np.asarray(canny(scaled, sigma=1.0, mode="nearest"), np.float32)
+        edges = canny(scaled, sigma=1.0, mode="nearest")  # type: ignore[no-untyped-call]
+        return np.asarray(edges, np.float32)
 
 
 class SuperpixelRandom(_Control):

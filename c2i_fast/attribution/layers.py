@@ -88,6 +88,14 @@ def last_convolutional(layers: list[Layer], method: str = "gradcam") -> Layer:
     return usable[-1]
 
 
+def default_layer(layers: list[Layer]) -> Layer | None:
+    """Returns `last_convolutional`, None where there is none."""
+    try:
+        return last_convolutional(layers)
+    except InputError:
+        return None
+
+
 def named(layers: list[Layer], name: str, method: str = "gradcam") -> Layer:
     """Returns the layer of that name; an `InputError` where it did not run just once or returns no grid."""
     found = {layer.name: layer for layer in layers}

@@ -95,13 +95,13 @@ def explain(
     choice("--on-error", on_error, ("stop", "skip"))
     if resume and force:
         raise UsageError("--resume goes on with what is there and --force replaces it; give one of them")
-    rule = check_rule(target or "top1")
+    target_rule = check_rule(target or "top1")
     claim_output(out, force=force or resume)
     if out.exists() and not is_empty_folder(out) and not (out / INDEX).exists():
         raise InputError(f"{out} was not written by explain and is not replaced; choose another --out")
     classifier = model.load(say, seed)
     source = open_source(images, classifier, say, limit)
-    check_targets(rule, source, classifier.contract.classes)
+    check_targets(target_rule, source, classifier.contract.classes)
     options = _options(
         method,
         masks=masks,
@@ -135,7 +135,7 @@ def explain(
             runs,
             out,
             passes=passes,
-            target=rule,
+            target=target_rule,
             settings=settings,
             workers=workers,
             on_error=on_error,  # type: ignore[arg-type]
