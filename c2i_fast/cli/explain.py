@@ -201,11 +201,11 @@ def _prepare(
     from c2i_fast.attribution.base import Context
     from c2i_fast.attribution.run import build_methods
     from c2i_fast.export.open import open_passes
+    from c2i_fast.models.onnx_torch import differentiable_module
 
     needs = {name: METHODS[name].needs for name in names}
     lost = [name for name, need in needs.items() if need == "torch"]
-    if lost and classifier.module is None:
-        raise InputError(f"{lost[0]} needs a torch model (torchvision:, timm:, .pt2 or a callable), not an ONNX file")
+    module = differentiable_module(classifier, lost[0]) if lost else None
     chosen, passes = None, None
     if set(needs.values()) == {"nothing"}:
         if engine.engine or engine.precision:  # of no use here, but a wrong name is told all the same
@@ -218,7 +218,7 @@ def _prepare(
     contract = classifier.contract
     context = Context(
         passes=passes,
-        module=classifier.module,
+        module=module,
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         seed=seed,

@@ -8,7 +8,7 @@ import typer
 
 from c2i_fast.cli.options import ModelOptions, TalkOptions, choice, flattened
 from c2i_fast.cli.render import sayer, show_json, show_table
-from c2i_fast.errors import InputError, UsageError
+from c2i_fast.errors import UsageError
 from c2i_fast.registry import Registry
 from c2i_fast.types import Preprocessing
 
@@ -54,14 +54,15 @@ def rows_of(what: str) -> list[tuple[str, str]]:
 
 def layers_of(classifier: Any) -> list[tuple[str, str]]:
     """Returns the sub-modules of a torch model in the order they run, with what CAM methods must know of each."""
-    if classifier.module is None:
-        raise InputError("list layers needs a torch model (torchvision:, timm:, .pt2 or a callable), not an ONNX file")
+    from c2i_fast.models.onnx_torch import differentiable_module
+
+    module = differentiable_module(classifier, "list layers")
     import torch
 
     from c2i_fast.attribution.layers import default_layer, trace
 
     contract = classifier.contract
-    seen = trace(classifier.module, torch.zeros(1, contract.channels, *contract.space))
+    seen = trace(module, torch.zeros(1, contract.channels, *contract.space))
     default = default_layer(seen)
     rows = []
     for layer in seen:
