@@ -55,7 +55,10 @@ def explain(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="integrated-gradients: steps along the line (50).")] = None,
     rule: Annotated[
-        str | None, typer.Option(help="integrated-gradients: gausslegendre (default), riemann_left, riemann_middle, …")
+        str | None,
+        typer.Option(
+            help="integrated-gradients: gausslegendre (default), or riemann_left, _right, _middle, _trapezoid."
+        ),
     ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="smoothgrad: noisy copies (50).")] = None,
     noise: Annotated[
