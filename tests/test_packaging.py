@@ -106,7 +106,7 @@ def test_the_metadata_is_the_projects(unpacked):
     assert metadata["License-Expression"] == "Apache-2.0"
     base = [line.partition(">=")[0] for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert sorted(base) == sorted(d.partition(">=")[0] for d in project["dependencies"])
-    assert {"cpu", "gpu", "cuda", "tensorrt", "torch", "explain", "models", "report", "test", "dev"} == set(
+    assert {"cpu", "gpu", "cuda", "tensorrt", "torch", "explain", "foreign", "models", "report", "test", "dev"} == set(
         metadata.get_all("Provides-Extra")
     )
     assert (next(unpacked.glob("*.dist-info")) / "licenses" / "LICENSE").is_file()

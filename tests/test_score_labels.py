@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from c2i_fast import score
-from c2i_fast.attribution.base import Context, target_sigmoid
+from c2i_fast.attribution.base import Context
 from c2i_fast.attribution.rise import Rise
 from c2i_fast.calibration.platt import Platt
 from c2i_fast.calibration.temperature import Temperature
@@ -211,7 +211,9 @@ def test_a_head_or_a_calibrator_of_the_other_kind_is_refused():
 def test_rise_follows_the_sigmoid_of_a_sigmoid_head():
     """Under a softmax the only class of a one-output head would have probability 1 whatever is shown."""
     logits = np.array([[0.3], [-2.0]])
-    np.testing.assert_allclose(target_sigmoid(logits, np.zeros(2, int)), [sigmoid(0.3), sigmoid(-2)])
+    np.testing.assert_allclose(
+        Context(activation="sigmoid").read(logits, np.zeros(2, int)), [sigmoid(0.3), sigmoid(-2)]
+    )
 
     class Blends:
         def blend(self, plans, grids, axes, work):

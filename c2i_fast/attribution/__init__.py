@@ -43,7 +43,29 @@ METHODS.add_lazy(
 METHODS.add_lazy(
     "gradient", "c2i_fast.attribution.gradient:Gradient", "absolute gradient of the target's logit (torch)"
 )
+METHODS.add_lazy(
+    "input-x-gradient",
+    "c2i_fast.attribution.input_x_gradient:InputXGradient",
+    "the input times its gradient, summed over channels (torch)",
+)
+METHODS.add_lazy(
+    "integrated-gradients",
+    "c2i_fast.attribution.integrated_gradients:IntegratedGradients",
+    "gradients along a line from a baseline to the image; complete (torch)",
+)
+METHODS.add_lazy(
+    "smoothgrad", "c2i_fast.attribution.smoothgrad:SmoothGrad", "mean gradient at noisy copies of the image (torch)"
+)
+METHODS.add_lazy(
+    "lrp", "c2i_fast.attribution.lrp:Lrp", "relevance handed down layer by layer, the epsilon rule (torch)"
+)
 METHODS.add_lazy("gradcam", "c2i_fast.attribution.gradcam:GradCam", "Grad-CAM at the last convolutional block (torch)")
+METHODS.add_lazy(
+    "gradcam++", "c2i_fast.attribution.gradcam:GradCamPlusPlus", "Grad-CAM with positive, curved weights (torch)"
+)
+METHODS.add_lazy("xgradcam", "c2i_fast.attribution.gradcam:XGradCam", "Grad-CAM weighted by activations (torch)")
+METHODS.add_lazy("hirescam", "c2i_fast.attribution.gradcam:HiResCam", "activations times gradients, by place (torch)")
+METHODS.add_lazy("layercam", "c2i_fast.attribution.gradcam:LayerCam", "activations times positive gradients (torch)")
 METHODS.add_lazy(
     "opticam", "c2i_fast.attribution.opticam:OptiCam", "channel weights optimised to keep the score up (torch)"
 )
@@ -56,6 +78,17 @@ METHODS.add_lazy("random", "c2i_fast.attribution.controls:RandomNoise", "control
 METHODS.add_lazy("smooth-random", "c2i_fast.attribution.controls:SmoothRandom", "control: a 7×7 random grid, upsampled")
 METHODS.add_lazy("sobel", "c2i_fast.attribution.controls:Sobel", "control: edge strength of the image itself")
 METHODS.add_lazy("center", "c2i_fast.attribution.controls:Center", "control: nearness to the middle")
+METHODS.add_lazy("canny", "c2i_fast.attribution.controls:Canny", "control: Canny's edges of the image itself, 0 or 1")
+METHODS.add_lazy(
+    "superpixel-random",
+    "c2i_fast.attribution.controls:SuperpixelRandom",
+    "control: a random value for each of 64 superpixels",
+)
+METHODS.add_lazy(
+    "randomised",
+    "c2i_fast.attribution.randomised:Randomised",
+    "control: gradient of the model with random weights (torch)",
+)
 
 CONTROLS = ("random", "smooth-random", "sobel", "center")
 

@@ -6,44 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
+from c2i_fast.attribution.follow import followed
 from c2i_fast.errors import InputError
-from c2i_fast.types import Activation, Doubles, Floats, MaskedPasses, Preprocessing, Taps
+from c2i_fast.types import Activation, Calibrator, Doubles, Floats, MaskedPasses, Preprocessing, Taps
 
 if TYPE_CHECKING:
     import torch
 
 Need = Literal["nothing", "passes", "torch"]
 Readout = Callable[[NDArray[Any], NDArray[Any]], Doubles]
-
-
-def target_probability(logits: NDArray[Any], targets: NDArray[Any]) -> Doubles:
-    """Returns the raw softmax probability of each row's target, float64 (P,), from logits (P, K) and targets (P,).
-
-    Example:
-        >>> target_probability(np.zeros((1, 4)), np.array([2]))
-        array([0.25])
-    """
-    shifted = np.asarray(logits, np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    chosen = np.take_along_axis(shifted, np.asarray(targets)[:, None], axis=1)[:, 0]
-    probability: Doubles = chosen / shifted.sum(axis=1)
-    return probability
-
-
-def target_sigmoid(logits: NDArray[Any], targets: NDArray[Any]) -> Doubles:
-    """Returns the raw probability of each row's target under a sigmoid head, float64 (P,).
-
-    Example:
-        >>> target_sigmoid(np.zeros((1, 1)), np.array([0]))
-        array([0.5])
-    """
-    from scipy.special import expit
-
-    chosen = np.take_along_axis(np.asarray(logits, np.float64), np.asarray(targets)[:, None], axis=1)[:, 0]
-    return np.asarray(expit(chosen))
+# What a method follows unless told: passes the probability, as RISE does, and gradients the logit, as Grad-CAM does.
+DEFAULT_FOLLOW: dict[Need, str | None] = {"nothing": None, "passes": "raw", "torch": "logit"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +31,9 @@ class Context:
         module: normalised (N, C, *space) → network output; what `needs = "torch"` asks for.
         preprocessing: how pixels become the module's input, which outputs are classes, and what `zero` is in pixels.
         activation: what makes the logits probabilities.
-        readout: logits (P, K) and targets (P,) → what masked passes follow, float64 (P,); None is the raw probability.
+        follow: `raw`, `calibrated`, `logit` or `calibrated-logit`; None is the method's own, `DEFAULT_FOLLOW`.
+        calibrator: of the two calibrated ones.
+        readout: logits (P, K) and targets (P,) → what masked passes follow instead, float64 (P,).
         seed: of every random number.
         options: of this method, by the names in its `defaults`; what is missing takes the default.
     """
@@ -66,14 +43,29 @@ class Context:
     module: torch.nn.Module | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     activation: Activation = "softmax"
+    follow: str | None = None
+    calibrator: Calibrator | None = None
     readout: Readout | None = None
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def read(self, logits: NDArray[Any], targets: NDArray[Any]) -> Doubles:
-        """Returns the read-out of logits (P, K) for targets (P,), float64 (P,)."""
-        own = target_sigmoid if self.activation == "sigmoid" else target_probability
-        return (self.readout or own)(logits, targets)
+    def read(self, logits: NDArray[Any], targets: NDArray[Any], perturbed_fraction: Doubles | None = None) -> Doubles:
+        """Returns what masked passes follow, of logits (P, K), targets (P,) and shares of the image hidden (P,).
+
+        Example:
+            >>> Context().read(np.zeros((1, 4)), np.array([2]))
+            array([0.25])
+        """
+        if self.readout is not None:
+            return self.readout(logits, targets)
+        return followed(
+            self.follow or "raw",
+            logits,
+            targets,
+            calibrator=self.calibrator,
+            activation=self.activation,
+            perturbed_fraction=perturbed_fraction,
+        )
 
     def settings(self, method: type[Method]) -> dict[str, Any]:
         """Returns the method's defaults overridden by `options`; an option it does not have is an `InputError`."""

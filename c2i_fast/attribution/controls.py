@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from c2i_fast.attribution.base import Context, Method, Need, check_batch
 from c2i_fast.attribution.upsample import resized
+from c2i_fast.errors import InputError, MissingDependencyError
+from c2i_fast.perturb.units import superpixels
 from c2i_fast.random_numbers import generator
 from c2i_fast.types import Doubles, Floats
 
 _SMOOTH_GRID = 7  # RISE's cell, so that the floor is as smooth as what stands on it
+_SUPERPIXELS = 64
 
 
 class _Control(Method):
@@ -73,6 +76,37 @@ class Sobel(_Control):
         slopes = [ndimage.sobel(grey, axis=axis) for axis in range(grey.ndim)]
         magnitude: Doubles = np.sqrt(np.sum(np.square(slopes), axis=0))
         return magnitude
+
+
+class Canny(_Control):
+    """1 on Canny's edges of the channel mean (σ = 1, borders repeated), 0 elsewhere. Pictures; a map of two values.
+
+    The image is first scaled to [0, 1], so that scikit-image's thresholds (0.1 and 0.2) mean the same for all.
+    """
+
+    name: ClassVar[str] = "canny"
+
+    def _map(self, image_id: str, image: Floats) -> Floats:
+        if image.ndim != 3:
+            raise InputError(f"canny looks for edges in pictures, and this image has shape {image.shape}; take sobel")
+        try:
+            from skimage.feature import canny
+        except ImportError as error:
+            raise MissingDependencyError("scikit-image", "explain") from error
+        grey = image.mean(axis=0, dtype=np.float64)
+        scaled = (grey - grey.min()) / (np.ptp(grey) or 1)
+        edges = canny(scaled, sigma=1.0, mode="nearest")  # type: ignore[no-untyped-call]
+        return np.asarray(edges, np.float32)
+
+
+class SuperpixelRandom(_Control):
+    """One uniform random value for each of about 64 superpixels (SLIC): it knows the image's shapes, not the model."""
+
+    name: ClassVar[str] = "superpixel-random"
+
+    def _map(self, image_id: str, image: Floats) -> Floats:
+        segments = superpixels(image, _SUPERPIXELS)
+        return generator(self._seed, self.name, image_id).random(int(segments.max()) + 1, np.float32)[segments]
 
 
 class Center(_Control):

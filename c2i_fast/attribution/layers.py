@@ -64,7 +64,7 @@ def trace(module: torch.nn.Module, x: torch.Tensor) -> list[Layer]:
     return list(seen.values())
 
 
-def last_convolutional(layers: list[Layer]) -> Layer:
+def last_convolutional(layers: list[Layer], method: str = "gradcam") -> Layer:
     """Returns the layer Grad-CAM reads by default: the outermost block that ends with the last convolution.
 
     That is, of the sub-modules that are or hold a 2-D convolution and return a grid, the one that finishes last:
@@ -75,29 +75,37 @@ def last_convolutional(layers: list[Layer]) -> Layer:
     """
     convolutions = [i for i, layer in enumerate(layers) if layer.convolution == "is" and layer.has_grid]
     if not convolutions:
-        raise InputError("gradcam needs a 2-D convolution with a grid to look at, and this model runs none; try rise")
+        raise InputError(f"{method} needs a 2-D convolution with a grid to look at, and this model runs none; try rise")
     tail = layers[convolutions[-1] :]
     if any("Attention" in layer.kind for layer in tail):
         raise InputError(
-            "gradcam: after its last convolution this model works on tokens (attention blocks), and turning tokens "
+            f"{method}: after its last convolution this model works on tokens (attention blocks), and turning tokens "
             "back into a grid is not supported; name a convolutional layer with `layer`, or use rise"
         )
     usable = [layer for layer in tail if layer.convolution and layer.has_grid and layer.calls == 1]
     if not usable:
-        raise InputError("gradcam: the last convolution runs several times in one pass; name a layer with `layer`")
+        raise InputError(f"{method}: the last convolution runs several times in one pass; name a layer with `layer`")
     return usable[-1]
 
 
-def named(layers: list[Layer], name: str) -> Layer:
+def default_layer(layers: list[Layer]) -> Layer | None:
+    """Returns `last_convolutional`, None where there is none."""
+    try:
+        return last_convolutional(layers)
+    except InputError:
+        return None
+
+
+def named(layers: list[Layer], name: str, method: str = "gradcam") -> Layer:
     """Returns the layer of that name; an `InputError` where it did not run just once or returns no grid."""
     found = {layer.name: layer for layer in layers}
     if name not in found:
         close = difflib.get_close_matches(name, found, n=5, cutoff=0.4)
         hint = f"close to it: {', '.join(close)}" if close else f"the last ones are: {', '.join(list(found)[-5:])}"
-        raise InputError(f"gradcam: no layer {name!r} runs in this model; {hint}")
+        raise InputError(f"{method}: no layer {name!r} runs in this model; {hint}")
     layer = found[name]
     if not layer.has_grid:
-        raise InputError(f"gradcam: layer {name!r} returns {layer.shape} an image, expected a grid (channels, h, w)")
+        raise InputError(f"{method}: layer {name!r} returns {layer.shape} an image, expected a grid (channels, h, w)")
     if layer.calls > 1:
-        raise InputError(f"gradcam: layer {name!r} runs {layer.calls} times in one pass, so its output is not one map")
+        raise InputError(f"{method}: layer {name!r} runs {layer.calls} times in one pass, so its output is not one map")
     return layer

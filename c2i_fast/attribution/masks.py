@@ -63,6 +63,13 @@ class RiseMasks:
             for matrix, size, shift in zip(self._upsampling, self.space, self.shifts[chosen].T, strict=True)
         ]
 
+    def perturbed_fraction(self, chosen: slice) -> Doubles:
+        """Returns the share of the image that each chosen mask hides, the mean of 1 − mask, float64 (m,)."""
+        shown: Doubles = self.grids[chosen].astype(np.float64)
+        for axis in self.axes(chosen):  # the mean of A · G · Aᵀ is G between the means of A's rows
+            shown = np.einsum("ms,ms...->m...", axis.mean(axis=1, dtype=np.float64), shown)
+        return np.clip(1 - shown, 0, 1)
+
     def weighted_sum(self, weights: NDArray[np.floating]) -> Doubles:
         """Returns Σ_i weights_i · mask_i, float64 (*space).
 

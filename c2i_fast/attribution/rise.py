@@ -72,7 +72,8 @@ class Rise:
             work = np.indices((len(plans), len(grids)), np.int32).reshape(2, -1).T.copy()
             logits = self._passes.blend(plans, grids, masks.axes(chosen), work)
             check_targets(targets, logits.shape[1])
-            scores[:, chosen] = self._context.read(logits, targets[work[:, 0]]).reshape(len(plans), -1)
+            hidden = masks.perturbed_fraction(chosen)[work[:, 1]]
+            scores[:, chosen] = self._context.read(logits, targets[work[:, 0]], hidden).reshape(len(plans), -1)
             self.passes_used += len(work)
         return scores
 

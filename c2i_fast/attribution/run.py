@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from c2i_fast.attribution import METHODS
-from c2i_fast.attribution.base import Context, MakesMore, Method
+from c2i_fast.attribution.base import DEFAULT_FOLLOW, Context, MakesMore, Method
 from c2i_fast.data.source import Image, ImageSource, Skipped
 from c2i_fast.errors import C2IError, InputError
 from c2i_fast.metrics.target import target_class
@@ -37,10 +37,14 @@ IMAGES_AT_ONCE = 16
 
 @dataclass(slots=True)
 class MethodRun:
-    """A method with its options, defaults written out, and what it has made in this call."""
+    """A method with its options, defaults written out, and what it has made in this call.
+
+    `follow` is what its maps follow, None for those that know nothing of the model.
+    """
 
     method: Method
     options: Mapping[str, Any]
+    follow: str | None
     maps: int = 0
     seconds: float = 0.0
     sensitivity: list[float] = field(default_factory=list)
@@ -58,11 +62,12 @@ class MethodRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExplainReport:
-    """What `explain` wrote."""
+    """What `explain` wrote. `not_finite` are the maps, image id and method, that were left out for a NaN in them."""
 
     out: Path
     methods: tuple[MethodRun, ...]
     skipped: tuple[Skipped, ...]
+    not_finite: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the command's JSON."""
@@ -78,7 +83,8 @@ class ExplainReport:
             }
             for m in self.methods
         ]
-        return {"out": str(self.out), "methods": rows, "skipped": len(self.skipped)}
+        lost = [{"id": image, "method": method} for image, method in self.not_finite]
+        return {"out": str(self.out), "methods": rows, "skipped": len(self.skipped), "not_finite": lost}
 
 
 def build_methods(names: Sequence[str], context: Context, options: Mapping[str, Any]) -> list[MethodRun]:
@@ -99,7 +105,9 @@ def build_methods(names: Sequence[str], context: Context, options: Mapping[str, 
     for kind in classes:
         own = {name: options[name] for name in kind.defaults if name in options}
         own |= {name: options[f"{kind.name}.{name}"] for name in kind.defaults if f"{kind.name}.{name}" in options}
-        built.append(MethodRun(kind(replace(context, options=own)), {**kind.defaults, **own}))
+        follow = (context.follow or DEFAULT_FOLLOW[kind.needs]) if kind.needs != "nothing" else None
+        made = kind(replace(context, options=own, follow=follow))
+        built.append(MethodRun(made, {**kind.defaults, **own}, follow))
     return built
 
 
@@ -126,35 +134,37 @@ def explain_images(
         target: `top1` of the raw logits, `label`, `given` or a class index.
         settings: what the maps depend on; continuing with others is refused.
         workers: decoding threads.
-        on_error: `stop` at an image that cannot be read, or `skip` it.
+        on_error: `stop` at an image that cannot be read or a map that is not finite, or `skip` it.
         on_images: told how many images are done since the last call.
         sensitivity: measured of every method on the images explained in this call.
     """
     entries = [
-        {"name": m.name, "path": m.name, "options": dict(m.options)}
+        {"name": m.name, "path": m.name, "readout": m.follow, "options": dict(m.options)}
         | ({"further": list(m.further)} if m.further else {})
         for m in methods
     ]
     begun = _begin(out, {"methods": entries, "settings": {"target": target, **(settings or {})}})
     skipped: list[Skipped] = []
+    lost: list[tuple[str, str]] | None = [] if on_error == "skip" else None
     stream = source.stream(workers=workers, on_error=on_error)
     try:
         for batch in _batches(stream, skipped):
             missing = [i for i in batch if any(not _path(out, m.name, i.id).exists() for m in methods)]
             for shape in dict.fromkeys(i.pixels.shape for i in missing):
-                _explain_batch(
-                    [i for i in missing if i.pixels.shape == shape], methods, out, passes, target, sensitivity
-                )
+                group = [i for i in missing if i.pixels.shape == shape]
+                _explain_batch(group, methods, out, passes, target, sensitivity, lost)
             on_images(len(batch))
         if len(skipped) == len(source):
             raise InputError(f"none of the {len(source)} images could be read: {skipped[0].reason}")
+        if lost and not any(m.maps for m in methods):
+            raise InputError(f"none of the maps is finite, as the first: {lost[0][1]} of {lost[0][0]}")
     except C2IError:
         if begun and not any(m.maps for m in methods):  # it has come to nothing
             clear_maps(out)
             with suppress(OSError):
                 out.rmdir()
         raise
-    return ExplainReport(out=out, methods=tuple(methods), skipped=tuple(skipped))
+    return ExplainReport(out=out, methods=tuple(methods), skipped=tuple(skipped), not_finite=tuple(lost or ()))
 
 
 def _explain_batch(
@@ -164,6 +174,7 @@ def _explain_batch(
     passes: MaskedPasses | None,
     target: str,
     sensitivity: Sensitivity | None,
+    lost: list[tuple[str, str]] | None,
 ) -> None:
     images: Floats = np.stack([image.pixels for image in batch])
     targets = _targets(batch, images, passes, target)
@@ -172,10 +183,14 @@ def _explain_batch(
         clock = time.perf_counter()
         maps = run.method.explain(ids, images, targets)
         besides = run.method.further_maps if isinstance(run.method, MakesMore) else {}
-        for name, made in ({**besides, run.name: maps}).items():  # the map last: where it is, the rest is too
-            for image, saliency in zip(batch, made, strict=True):
-                _write_map(_path(out, name, image.id), saliency)
-        run.maps += len(batch)
+        made = {**besides, run.name: maps}  # the map last: where it is, the rest is too
+        for number, image in enumerate(batch):
+            if lost is not None and not all(np.isfinite(own[number]).all() for own in made.values()):
+                lost.append((image.id, run.name))
+                continue
+            for name, own in made.items():
+                _write_map(_path(out, name, image.id), own[number])
+            run.maps += 1
         run.seconds += time.perf_counter() - clock
         if sensitivity:
             run.sensitivity += sensitivity(run.method, ids, images, targets).tolist()
@@ -245,7 +260,10 @@ def _path(out: Path, method: str, image_id: str) -> Path:
 
 def _write_map(path: Path, saliency: Floats) -> None:
     if not np.isfinite(saliency).all():
-        raise InputError(f"the map of {path.stem} is not finite ({path.parent.name}); nothing was written for it")
+        raise InputError(
+            f"the map of {path.stem} is not finite ({path.parent.name}); nothing was written for it; "
+            "--on-error skip leaves such maps out"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
 
     def save(temporary: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from c2i_fast.cli.options import TalkOptions, choice, flattened
-from c2i_fast.cli.render import show_json, show_table
+from c2i_fast.cli.options import ModelOptions, TalkOptions, choice, flattened
+from c2i_fast.cli.render import sayer, show_json, show_table
+from c2i_fast.errors import UsageError
 from c2i_fast.registry import Registry
 from c2i_fast.types import Preprocessing
 
@@ -16,17 +17,22 @@ KINDS = ("metrics", "presets", "methods", "calibrators", "measures", "baselines"
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command("list", help="List metrics, presets, methods, calibrators, measures, baselines, engines or recipes.")(
-        flattened(list_names)
-    )
+    app.command(
+        "list",
+        help="List metrics, presets, methods, calibrators, measures, baselines, engines, recipes, or a model's layers.",
+    )(flattened(list_names))
 
 
 def list_names(
     talk: TalkOptions,
-    what: Annotated[str, typer.Argument(metavar="WHAT", help=", ".join(KINDS) + ".")],
+    what: Annotated[str, typer.Argument(metavar="WHAT", help=", ".join(KINDS) + ", or layers, of MODEL.")],
+    model: ModelOptions,
 ) -> None:
     """Prints one line a name."""
-    rows = rows_of(choice("WHAT", what, KINDS))
+    choice("WHAT", what, (*KINDS, "layers"))
+    if what != "layers" and model.model is not None:
+        raise UsageError(f"list {what} takes no MODEL; leave {model.model} out")
+    rows = layers_of(model.load(sayer(talk))) if what == "layers" else rows_of(what)
     if talk.json:
         show_json([{"name": name, "summary": summary} for name, summary in rows])
     else:
@@ -44,6 +50,27 @@ def rows_of(what: str) -> list[tuple[str, str]]:
     registry = _registry(what)
     lines = [(name, registry.summary(name)) for name in registry]
     return lines if what != "engines" else _engines(dict(lines))
+
+
+def layers_of(classifier: Any) -> list[tuple[str, str]]:
+    """Returns the sub-modules of a torch model in the order they run, with what CAM methods must know of each."""
+    from c2i_fast.models.onnx_torch import differentiable_module
+
+    module = differentiable_module(classifier, "list layers")
+    import torch
+
+    from c2i_fast.attribution.layers import default_layer, trace
+
+    contract = classifier.contract
+    seen = trace(module, torch.zeros(1, contract.channels, *contract.space))
+    default = default_layer(seen)
+    rows = []
+    for layer in seen:
+        shape = "×".join(map(str, layer.shape)) if layer.shape else "no tensor"
+        notes = [layer.kind, shape, "grid" if layer.has_grid else "no grid"]
+        notes += [f"runs {layer.calls} times"] * (layer.calls > 1) + ["the default of CAM methods"] * (layer == default)
+        rows.append((layer.name, ", ".join(notes)))
+    return rows
 
 
 def _engines(summaries: dict[str, str]) -> list[tuple[str, str]]:

@@ -62,6 +62,8 @@ def from_module(
         (32, 32)
     """
     need_torch()
+    if any(part.training for part in module.modules()):
+        notes = (*notes, f"{name} came in train mode; a copy in eval mode is used, batch-norm statistics as they are")
     module = _own(module, name)
     size = preprocessing.size if preprocessing else None
     if size is None:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, BLACK = "#999999", "#000000"
-METHOD_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+METHOD_COLOURS = (
+    *(BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY),  # Okabe and Ito's; then Tol's muted ones and as many darker
+    *("#332288", "#117733", "#44AA99", "#88CCEE", "#DDCC77", "#CC6677", "#AA4499", "#882255", "#999933", "#661100"),
+    *("#6699CC", "#004488", "#BB5566", "#8C564B", "#5D3A9B", "#994F00", "#40B0A6", "#4B0092", "#E1BE6A", "#006CD1"),
+)
 CONTROL_STYLES: Mapping[str, tuple[str, LineStyleType]] = {
     "random": (GREY, (0, (1, 1.5))),
     "smooth-random": (BLACK, (0, (5, 2))),

@@ -119,3 +119,47 @@ def model_a(oracles: Path):
             logits=images["logits_torch32_a"],
             ids=[f"{i:02d}" for i in range(8)],
         )
+
+
+@pytest.fixture(scope="session")
+def model_b(oracles: Path):
+    """The oracles' ResNet-20, rebuilt layer by layer, with its inputs and targets."""
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    class Block(nn.Module):
+        def __init__(self, inside: int, out: int, stride: int) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(inside, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+            self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+            self.stride, self.added = stride, (out - inside) // 2
+
+        def forward(self, x):
+            y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
+            kept = x[:, :, :: self.stride, :: self.stride]
+            return torch.relu(y + nn.functional.pad(kept, (0, 0, 0, 0, self.added, self.added)))
+
+    class ResNet(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+            self.layer1 = nn.Sequential(*(Block(16, 16, 1) for _ in range(3)))
+            self.layer2 = nn.Sequential(Block(16, 32, 2), Block(32, 32, 1), Block(32, 32, 1))
+            self.layer3 = nn.Sequential(Block(32, 64, 2), Block(64, 64, 1), Block(64, 64, 1))
+            self.linear = nn.Linear(64, 10)
+
+        def forward(self, x):
+            x = self.layer3(self.layer2(self.layer1(torch.relu(self.bn1(self.conv1(x))))))
+            return self.linear(x.mean(dim=(2, 3)))
+
+    with np.load(oracles / "model_b_state.npz") as state:
+        module = ResNet()
+        module.load_state_dict({name: torch.from_numpy(state[name]) for name in state.files})
+    with np.load(oracles / "images.npz") as images:
+        return SimpleNamespace(
+            module=module.eval(),
+            normalised=images["x_b"],
+            targets=images["target_b"],
+            logits=images["logits_torch32_b"],
+            ids=[f"{i:02d}" for i in range(8)],
+        )

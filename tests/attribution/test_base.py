@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from c2i_fast.attribution.base import Context, check_batch, check_targets, target_probability
+from c2i_fast.attribution.base import Context, check_batch, check_targets
 from c2i_fast.attribution.rise import Rise
 from c2i_fast.errors import InputError
 
@@ -15,16 +15,16 @@ from c2i_fast.errors import InputError
     hnp.arrays(np.float32, (4, 5), elements=st.floats(-50, 50, width=32)),
     st.lists(st.integers(0, 4), min_size=4, max_size=4),
 )
-def test_target_probability_is_the_softmax(logits, targets):
+def test_what_is_read_unless_told_is_the_softmax(logits, targets):
     expected = []
     for row, target in zip(logits.astype(float), targets, strict=True):
         exponentials = [np.exp(value) for value in row]
         expected.append(exponentials[target] / sum(exponentials))
-    np.testing.assert_allclose(target_probability(logits, np.array(targets)), expected, rtol=1e-12)
+    np.testing.assert_allclose(Context().read(logits, np.array(targets)), expected, rtol=1e-12)
 
 
-def test_target_probability_survives_huge_logits():
-    answer = target_probability(np.array([[1e4, 0.0], [-1e4, 0.0]], np.float32), np.array([0, 1]))
+def test_the_softmax_survives_huge_logits():
+    answer = Context().read(np.array([[1e4, 0.0], [-1e4, 0.0]], np.float32), np.array([0, 1]))
     np.testing.assert_array_equal(answer, [1.0, 1.0])
     assert answer.dtype == np.float64
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from c2i_fast.attribution import CONTROLS, METHODS, Context
+from c2i_fast.errors import InputError
 
 SHAPES = [(3, 12, 9), (1, 8, 8), (2, 31), (3, 1, 1)]
 
@@ -106,3 +107,36 @@ def test_center_is_symmetric_and_highest_in_the_middle(shape):
     if all(size % 2 for size in shape[1:]):
         assert values[middle] == 1
         assert (values == 1).sum() == 1
+
+
+def test_canny_finds_the_border_of_a_square_whatever_the_contrast():
+    pytest.importorskip("skimage")
+    square = np.zeros((1, 3, 24, 20), np.float32)
+    square[:, :, 6:16, 5:15] = 1
+    found = maps_of("canny", square)[0]
+    assert set(np.unique(found)) == {0.0, 1.0}
+    away = np.ones((24, 20), bool)
+    away[4:18, 3:17] = False
+    assert not found[away].any()
+    assert not found[9:13, 8:12].any()
+    assert 30 <= found.sum() <= 60  # its outline is 36 pixels
+    np.testing.assert_array_equal(maps_of("canny", square * 0.02 + 0.5)[0], found)
+    assert not maps_of("canny", np.full((1, 1, 5, 7), 0.5, np.float32)).any()
+    with pytest.raises(InputError, match="canny looks for edges in pictures"):
+        maps_of("canny", np.zeros((1, 1, 30), np.float32))
+
+
+def test_superpixels_get_one_random_value_each():
+    pytest.importorskip("skimage")
+    from c2i_fast.perturb.units import superpixels
+
+    blocks = pictures((3, 10, 8), 2).repeat(8, axis=2).repeat(8, axis=3)
+    images = np.ascontiguousarray(blocks)
+    maps = maps_of("superpixel-random", images, ["a", "b"])
+    for image, found in zip(images, maps, strict=True):
+        segments = superpixels(image, 64)
+        values = [np.unique(found[segments == s]) for s in range(segments.max() + 1)]
+        assert all(len(value) == 1 for value in values)
+        assert len(np.unique(values)) == len(values) > 20
+    np.testing.assert_array_equal(maps_of("superpixel-random", images[1:], ["b"])[0], maps[1])
+    assert not np.array_equal(maps_of("superpixel-random", images[1:], ["b"], seed=1)[0], maps[1])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from c2i_fast.attribution import Context
+from c2i_fast.attribution import METHODS, Context
 from c2i_fast.attribution.gradcam import GradCam
 from c2i_fast.errors import InputError
 from c2i_fast.types import Preprocessing
@@ -31,6 +31,34 @@ def test_pictures_are_normalised_first_and_the_last_convolution_is_the_default(m
     assert method.passes_used == 9
     method.explain(model_a.ids[:2], model_a.pixels[:2], model_a.targets[:2])
     assert method.passes_used == 11
+
+
+KINDS = {"gradcam": "GradCAM", "gradcam++": "GradCAMPlusPlus", "xgradcam": "XGradCAM", "hirescam": "HiResCAM"}
+KINDS |= {"layercam": "LayerCAM"}
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(
+    ("net", "layer"), [("a", "relu3"), ("a", "relu2"), ("a", "conv3"), ("b", "layer3"), ("b", "layer2")]
+)
+def test_every_kind_is_the_oracles(name, net, layer, oracles, request):
+    model = request.getfixturevalue(f"model_{net}")
+    with np.load(oracles / "gradcam_maps.npz") as maps:
+        expected = maps[f"{net}|{layer}|{KINDS[name]}|logit|final"]
+    method = METHODS[name](Context(module=model.module, options={"layer": layer}))
+    found = method.explain(model.ids, model.normalised, model.targets)
+    # Where activations are negative the sum that these two divide by crosses zero.
+    loose = layer == "conv3" and name in ("gradcam++", "xgradcam")
+    np.testing.assert_allclose(found, expected, atol=1e-2 if loose else 2e-5)
+
+
+def test_the_probability_may_be_followed(model_a, oracles):
+    with np.load(oracles / "gradcam_maps.npz") as maps:
+        key = "a|relu3|GradCAM|softmax|final"
+        expected = maps[key]
+    context = Context(module=model_a.module, options={"layer": "relu3"}, follow="raw")
+    found = GradCam(context).explain(model_a.ids, model_a.normalised, model_a.targets)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def network(classes: int = 3) -> torch.nn.Sequential:

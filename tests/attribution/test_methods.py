@@ -13,12 +13,15 @@ import pytest
 from c2i_fast.attribution import CONTROLS, METHODS, Context
 from c2i_fast.errors import InputError
 
-TORCH = ["gradient", "gradcam", "opticam", "meaningful-perturbation"]
+GRADIENTS = ["gradient", "input-x-gradient", "integrated-gradients", "smoothgrad", "lrp", "randomised"]
+CAMS = ["gradcam", "gradcam++", "xgradcam", "hirescam", "layercam"]
+TORCH = [*GRADIENTS, *CAMS, "opticam", "meaningful-perturbation"]
 MASKED = ["rise", "rise-c2i", "occlusion", "superpixel-occlusion", "cam", "scorecam", "relax"]
 
 
 def test_names_are_those_of_the_command_line():
-    assert list(METHODS) == [*MASKED, *TORCH, "random", "smooth-random", "sobel", "center"]
+    assert set(METHODS) == {*MASKED, *TORCH, *CONTROLS, "canny", "superpixel-random"}
+    assert next(iter(METHODS)) == "rise"
     assert CONTROLS == ("random", "smooth-random", "sobel", "center")
 
 
@@ -54,7 +57,7 @@ def test_looking_up_every_method_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".base", ".masked", ".masks", ".relax", ".rise", ".rise_c2i", ".scorecam", ".upsample"]
+    "module", ["", ".base", ".follow", ".masked", ".masks", ".relax", ".rise", ".rise_c2i", ".scorecam", ".upsample"]
 )
 def test_examples_in_docstrings(module):
     outcome = doctest.testmod(importlib.import_module(f"c2i_fast.attribution{module}"), extraglobs={"np": np})

@@ -387,3 +387,166 @@ def test_a_layer_that_is_not_there_brings_the_nearest(net, npz, tmp_path):
     assert answer.code == 1
     assert "has no layer 'reluu' of use here; near it:" in answer.err
     assert not (tmp_path / "maps").exists()
+
+
+def test_the_readout_and_the_calibrator_are_those_of_the_definition(explain, cal, npz, net, fused):
+    """On logits a temperature divides the whole map; a fused file carries the calibrator that a bare one is given."""
+    temperature = json.loads(cal.read_text())["parameters"]["temperature"]
+    given = ("--calibrator", cal)
+    maps = {
+        name: explain(*RISE, "--readout", name, *(given if name.startswith("calibrated") else ()))[0]
+        for name in ("raw", "calibrated", "logit", "calibrated-logit")
+    }
+    for key, values in read(maps["calibrated-logit"]).items():
+        np.testing.assert_allclose(values * temperature, read(maps["logit"])[key], rtol=1e-4, atol=1e-5)
+    apart = zip(read(maps["raw"]).values(), read(maps["calibrated"]).values(), strict=True)
+    assert all(np.abs(a / b - (a / b).mean()).max() > 1e-4 for a, b in apart)
+    own = read(explain(*RISE, "--readout", "calibrated", model=fused)[0])
+    for key, values in read(maps["calibrated"]).items():
+        np.testing.assert_allclose(own[key], values, atol=1e-5)
+    stored = json.loads((maps["calibrated"] / "explain.json").read_text())
+    assert stored["methods"][0]["readout"] == "calibrated"
+    assert len(stored["settings"]["calibrator"]) == 16
+    assert json.loads((maps["raw"] / "explain.json").read_text())["settings"]["calibrator"] is None
+
+
+def test_what_is_followed_is_recorded_and_kept_on_resume(explain, net, npz):
+    out, _ = explain(*RISE, "--method", "center")
+    stored = json.loads((out / "explain.json").read_text())
+    assert [(m["name"], m["readout"]) for m in stored["methods"]] == [("rise", "raw"), ("center", None)]
+    more = ("--images", npz, "--out", out, "--resume", "--readout", "logit")
+    answer = run("explain", net, *RISE, "--method", "center", *more)
+    assert answer.code == 1
+    assert "begun with other methods or options of theirs" in answer.err
+
+
+def test_recalx_is_refused_on_another_baseline(explain, net, npz, made):
+    stored = {"levels": 1, "inverse_temperatures": [0.5], "at_bound": [None], "samples": [9], "baseline": "black"}
+    content = {"c2i_fast": {"calibrator": 1}, "method": "recalx", "classes": 3, "meta": {}}
+    path = made / "recalx-black.json"
+    path.write_text(json.dumps({**content, "parameters": {**stored, "mask_law": None}}))
+    options = (*RISE, "--readout", "calibrated", "--calibrator", path)
+    answer = run("explain", net, "--images", npz, *options, "--out", made / "refused")
+    assert answer.code == 1
+    assert "fitted for the baseline black" in answer.err
+    assert explain(*options, "--recalx-mismatch", "ok")[1]["methods"][0]["maps"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ("--method rise --readout calibrated", 1, "calibrated needs a calibrator: give --calibrator FILE"),
+        ("--method rise --readout probability", 1, "no read-out 'probability' to explain"),
+        ("--method center --readout raw", 2, "--readout says nothing about center"),
+        ("--method rise --readout logit --calibrator CAL", 2, "--calibrator is for --readout calibrated"),
+    ],
+)
+def test_a_readout_that_cannot_be_is_refused(net, npz, cal, tmp_path, options, code, said):
+    words = [str(cal) if word == "CAL" else word for word in options.split()]
+    answer = run("explain", net, "--images", npz, *words, "--out", tmp_path / "maps")
+    assert answer.code == code
+    assert said in " ".join(answer.err.split())
+    assert not (tmp_path / "maps").exists()
+
+
+GRADIENTS = ("gradient", "input-x-gradient", "integrated-gradients", "smoothgrad", "lrp")
+CAMS = ("gradcam", "gradcam++", "xgradcam", "hirescam", "layercam")
+
+
+def named(*methods: str) -> list[str]:
+    return [word for method in methods for word in ("--method", method)]
+
+
+def test_every_torch_method_makes_finite_maps_and_ig_tells_its_completeness(explain, torch_net, made, monkeypatch):
+    pytest.importorskip("captum")
+    monkeypatch.chdir(made)
+    options = ("--size", "16", "--limit", "3", "--target", "1", "--steps", "20", "--samples", "4")
+    methods = (*GRADIENTS, *CAMS, "randomised", "canny", "superpixel-random")
+    out, content = explain(*named(*methods), *options, model=torch_net)
+    maps = read(out)
+    assert len(maps) == 3 * len(methods)
+    assert all(m.shape == (16, 16) and np.isfinite(m).all() for m in maps.values())
+    rows = {row["name"]: row for row in content["methods"]}
+    assert set(rows["integrated-gradients"]["completeness_gap"]) == {"mean", "largest", "image", "relative"}
+    assert rows["integrated-gradients"]["completeness_gap"]["relative"] < 0.1
+    assert rows["integrated-gradients"]["passes"] == 3 * 22
+    stored = json.loads((out / "explain.json").read_text())["methods"]
+    assert {m["name"]: m["readout"] for m in stored} == {
+        name: None if name in ("canny", "superpixel-random") else "logit" for name in methods
+    }
+    assert content["not_finite"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("integrated-gradients", ("--baseline", "white")),
+        ("integrated-gradients", ("--steps", "2")),
+        ("integrated-gradients", ("--rule", "riemann_left", "--steps", "2")),
+        ("smoothgrad", ("--samples", "3")),
+        ("smoothgrad", ("--noise", "0.5")),
+        ("smoothgrad", ("--seed", "4")),
+        ("lrp", ("--epsilon", "1")),
+        ("gradient", ("--channels", "sum")),
+        ("gradient", ("--readout", "raw")),
+        ("gradcam", ("--readout", "raw", "--layer", "0")),
+    ],
+)
+def test_what_must_matter_to_torch_methods(explain, torch_net, made, monkeypatch, method, change):
+    pytest.importorskip("captum")
+    monkeypatch.chdir(made)
+    options = ("--method", method, "--size", "16", "--limit", "2", "--target", "0")
+    first, second = (read(explain(*options, *more, model=torch_net)[0]) for more in ((), change))
+    assert any(np.abs(first[key] - second[key]).max() > 1e-6 + 1e-3 * np.abs(first[key]).max() for key in first)
+
+
+def test_a_calibrated_probability_is_followed_in_torch(explain, torch_net, cal, made, monkeypatch):
+    pytest.importorskip("captum")
+    monkeypatch.chdir(made)
+    options = ("--method", "gradient", "--size", "16", "--limit", "3", "--target", "1")
+    given = ("--readout", "calibrated", "--calibrator", cal)
+    found = list(read(explain(*options, *given, model=torch_net)[0]).values())
+    import torch
+
+    from c2i_fast.models import load_classifier
+    from c2i_fast.types import Preprocessing
+
+    module = load_classifier(torch_net, preprocessing=Preprocessing(size=(16, 16))).module
+    x = torch.from_numpy(pixels()[:3]).requires_grad_(True)
+    (module(x) / json.loads(cal.read_text())["parameters"]["temperature"]).softmax(1)[:, 1].sum().backward()
+    np.testing.assert_allclose(found, x.grad.abs().sum(1).numpy(), atol=1e-6)
+
+
+def test_a_map_with_nan_is_named_and_never_written(torch_net, net, npz, made, monkeypatch, tmp_path):
+    pytest.importorskip("captum")
+    from c2i_fast.attribution.gradient import Gradient
+
+    monkeypatch.chdir(made)
+    plain = Gradient._attributions
+
+    def broken(self, ids, images, x, targets):
+        values = plain(self, ids, images, x, targets).clone()
+        values[[i for i, name in enumerate(ids) if name in ("1", "4")]] = np.nan
+        return values
+
+    monkeypatch.setattr(Gradient, "_attributions", broken)
+    options = ("explain", torch_net, "--size", "16", "--images", npz, "--method", "gradient", "--limit", "6")
+    answer = run(*options, "--out", tmp_path / "stopped")
+    assert answer.code == 1
+    assert "the map of 1 is not finite (gradient)" in answer.err
+    answer = done(*options, "--out", tmp_path / "maps", "--on-error", "skip", "--json")
+    assert answer.json["not_finite"] == [{"id": "1", "method": "gradient"}, {"id": "4", "method": "gradient"}]
+    assert answer.json["methods"][0]["maps"] == 4
+    assert "skipped the gradient map of 4: it is not finite" in answer.err
+    assert set(read(tmp_path / "maps")) == {f"gradient/{i}" for i in (0, 2, 3, 5)}
+
+
+def test_a_layer_without_a_grid_and_an_unknown_one_are_refused(torch_net, npz, made, monkeypatch, tmp_path):
+    pytest.importorskip("pytorch_grad_cam")
+    monkeypatch.chdir(made)
+    for name, said in [("5", "layer '5' returns (4,) an image, expected a grid"), ("22", "no layer '22' runs")]:
+        options = ("--method", "layercam", "--layer", name, "--size", "16", "--images", npz)
+        answer = run("explain", torch_net, *options, "--out", tmp_path / "maps")
+        assert answer.code == 1
+        assert f"layercam: {said}" in " ".join(answer.err.split())

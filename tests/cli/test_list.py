@@ -11,7 +11,7 @@ from c2i_fast.cli.list import KINDS
 from c2i_fast.engines import ENGINES
 from c2i_fast.metrics import METRICS, PRESETS
 from c2i_fast.perturb.baseline import BASELINES
-from tests.cli.things import ROOT, done
+from tests.cli.things import ROOT, done, run
 
 REGISTRIES = {
     "metrics": METRICS,
@@ -46,3 +46,37 @@ def test_engines_say_whether_they_are_installed(monkeypatch):
     lines = {entry["name"]: entry["summary"] for entry in done("list", "engines", "--json").json}
     assert lines["openvino"].endswith("; not installed")
     assert lines["onnxruntime"].endswith("; installed")
+
+
+@pytest.fixture
+def two_layers(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    (tmp_path / "net_of_layers.py").write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 48, 3))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    return "net_of_layers:net"
+
+
+def test_layers_of_a_model_are_in_the_order_they_run(two_layers):
+    answer = done("list", "layers", two_layers, "--size", "6,8", "--json")
+    assert [(entry["name"], entry["summary"]) for entry in answer.json] == [
+        ("0", "Conv2d, 6×6×8, grid, the default of CAM methods"),
+        ("1", "ReLU, 6×6×8, grid"),
+        ("2", "Flatten, 288, no grid"),
+        ("3", "Linear, 3, no grid"),
+    ]
+    assert "came in train mode; a copy in eval mode is used" in answer.err
+
+
+def test_layers_need_a_torch_model(net):
+    for words, code, said in [
+        (("layers",), 2, "MODEL is missing"),
+        (("layers", net), 1, "list layers needs a torch model"),
+        (("methods", net), 2, "list methods takes no MODEL"),
+    ]:
+        answer = run("list", *words)
+        assert answer.code == code
+        assert said in " ".join(answer.err.split())
