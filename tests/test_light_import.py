@@ -26,7 +26,7 @@ OPTIONAL = (
 ABOUT = {
     "c2i_fast.engines.onnxruntime": "cpu",
     "c2i_fast.engines.onnxruntime_providers": "gpu",
-    "c2i_fast.engines.onnxruntime_scorer": "gpu",
+    "c2i_fast.engines.onnxruntime_scorer": "cpu",
     "c2i_fast.engines.openvino": "cpu",
     "c2i_fast.engines.torch": "torch",
     "c2i_fast.engines.torch_cuda": "torch",
@@ -125,7 +125,7 @@ print(json.dumps(failed))
     assert set(failed) == set(ABOUT)
     for module, extra in ABOUT.items():
         last = module.rpartition(".")[2]
-        package = PACKAGES.get(last, last)
+        package = PACKAGES.get(last, "onnxruntime" if last.startswith("onnxruntime") else last)
         assert failed[module] == f"{package} is not installed; install it with: pip install 'c2i-fast[{extra}]'"
 
 

@@ -53,7 +53,9 @@ def rows_of(what: str) -> list[tuple[str, str]]:
 
 
 def layers_of(classifier: Any) -> list[tuple[str, str]]:
-    """Returns the sub-modules of a torch model in the order they run, with what CAM methods must know of each."""
+    """Returns what `--layer` takes: sub-modules of a torch model in the order they run, or an ONNX file's values."""
+    if classifier.module is None:
+        return _onnx_layers(classifier)
     from c2i_fast.models.onnx_torch import differentiable_module
 
     module = differentiable_module(classifier, "list layers")
@@ -69,6 +71,19 @@ def layers_of(classifier: Any) -> list[tuple[str, str]]:
         shape = "×".join(map(str, layer.shape)) if layer.shape else "no tensor"
         notes = [layer.kind, shape, "grid" if layer.has_grid else "no grid"]
         notes += [f"runs {layer.calls} times"] * (layer.calls > 1) + ["the default of CAM methods"] * (layer == default)
+        rows.append((layer.name, ", ".join(notes)))
+    return rows
+
+
+def _onnx_layers(classifier: Any) -> list[tuple[str, str]]:
+    """Returns the values of a graph that Score-CAM, CAM and RELAX can read."""
+    from c2i_fast.export.taps import find_layer, onnx_layers
+
+    layers = onnx_layers(classifier)
+    default, rows = find_layer(layers, None), []
+    for layer in layers:
+        notes = [layer.op, "×".join(map(str, layer.shape)), "grid" if layer.has_grid else "no grid"]
+        notes += ["the default"] * (layer.name == default.name)
         rows.append((layer.name, ", ".join(notes)))
     return rows
 

@@ -71,10 +71,16 @@ def test_layers_of_a_model_are_in_the_order_they_run(two_layers):
     assert "came in train mode; a copy in eval mode is used" in answer.err
 
 
-def test_layers_need_a_torch_model(net):
+def test_layers_of_an_onnx_file_are_its_values_the_last_grid_being_the_default(net):
+    rows = {row["name"]: row["summary"] for row in done("list", "layers", net, "--json").json}
+    assert rows["features"] == "Conv, 8×16×16, grid"
+    assert rows["active"] == "Relu, 8×16×16, grid, the default"
+    assert rows["flat"].endswith("no grid")
+
+
+def test_layers_need_a_model_and_other_lists_none(net):
     for words, code, said in [
         (("layers",), 2, "MODEL is missing"),
-        (("layers", net), 1, "list layers needs a torch model"),
         (("methods", net), 2, "list methods takes no MODEL"),
     ]:
         answer = run("list", *words)
