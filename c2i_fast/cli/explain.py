@@ -119,10 +119,8 @@ def explain(
 ) -> None:
     """Loads, explains, writes maps, reports."""
     from c2i_fast.attribution.run import INDEX, clear_maps, explain_images
-    from c2i_fast.calibration.spec import calibrator_hash
     from c2i_fast.metrics.target import check_rule, check_targets
     from c2i_fast.results.files import claim_output, is_empty_folder
-    from c2i_fast.results.settings import model_hash
 
     say = sayer(talk)
     choice("--on-error", on_error, ("stop", "skip"))
@@ -144,13 +142,6 @@ def explain(
     _check_recalx(runs, followed, recalx_mismatch)
     if force:
         clear_maps(out)
-    settings = {
-        "model": model_hash(contract),
-        "images": source.fingerprint(),
-        "engine": [chosen.config.engine, chosen.config.precision] if chosen else None,
-        "seed": seed,
-        "calibrator": calibrator_hash(followed["calibrator"]) if followed["calibrator"] else None,
-    }
     with progress(talk, "explain", len(source)) as advance:
         counted = _Counter(runs, advance)
         report = explain_images(
@@ -159,17 +150,36 @@ def explain(
             out,
             passes=passes,
             target=target_rule,
-            settings=settings,
+            settings=_settings(contract, source, chosen, followed, seed),
             workers=workers,
             on_error=on_error,  # type: ignore[arg-type]
             on_images=counted,
             sensitivity=_sensitivity(sensitivity, contract.preprocessing, seed),
         )
+    _tell(report, say)
+    show_json(report.to_dict()) if talk.json else _table(report.to_dict())
+
+
+def _settings(contract: Any, source: Any, chosen: Any, followed: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Returns what a resumed call must find unchanged."""
+    from c2i_fast.calibration.spec import calibrator_hash
+    from c2i_fast.results.settings import model_hash
+
+    return {
+        "model": model_hash(contract),
+        "images": source.fingerprint(),
+        "engine": [chosen.config.engine, chosen.config.precision] if chosen else None,
+        "seed": seed,
+        "calibrator": calibrator_hash(followed["calibrator"]) if followed["calibrator"] else None,
+    }
+
+
+def _tell(report: Any, say: Any) -> None:
+    """Names the images and maps that were left out."""
     for image in report.skipped:
         say(f"skipped {image.id}: {image.reason}")
     for image_id, name in report.not_finite:
         say(f"skipped the {name} map of {image_id}: it is not finite")
-    show_json(report.to_dict()) if talk.json else _table(report.to_dict())
 
 
 def _sensitivity(runs: int | None, preprocessing: Any, seed: int) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from c2i_fast.attribution import CONTROLS, METHODS
-from c2i_fast.attribution.base import Context
+from c2i_fast.attribution.base import Context, Method
 from c2i_fast.data.followed import LabelledImages
 from c2i_fast.data.map_source import MapSource
 from c2i_fast.data.maps import check_ids, open_maps
@@ -44,7 +44,7 @@ from c2i_fast.results.settings import RunSettings, check_hashes, model_hash, opt
 from c2i_fast.results.stopping import ShuffledSource, Stopping, StoppingRule, stopping_rule
 from c2i_fast.results.summary import COLUMNS, HALF, summarise, table_rows, values_by_cell
 from c2i_fast.score import PASSES_PER_PART, PASSES_PER_PART_ON_GPU, ScoreTask
-from c2i_fast.types import EngineConfig
+from c2i_fast.types import EngineConfig, Preprocessing
 
 if TYPE_CHECKING:
     from c2i_fast.models.classifier import Classifier
@@ -268,11 +268,7 @@ def prepare(
         preprocessing=contract.preprocessing,
         activation=contract.activation,
         calibrator=calibrator,
-        controls=tuple(
-            METHODS[name](Context(preprocessing=contract.preprocessing, seed=settings.seed or 0))
-            for name in (CONTROLS if settings.controls else ())
-            if name not in maps
-        ),
+        controls=_controls(settings, contract.preprocessing, maps),
         seed=settings.seed or 0,
         tolerance=settings.tolerance,
         regions=regions,
@@ -299,6 +295,12 @@ def prepare(
     if rule:  # refused now, if at all
         Stopping(rule, scoring.methods, len(source))
     return scoring
+
+
+def _controls(settings: RunSettings, preprocessing: Preprocessing, maps: Mapping[str, MapSource]) -> tuple[Method, ...]:
+    """Returns the controls that are made on the way: none unless asked for, and none whose maps are given."""
+    names = [name for name in (CONTROLS if settings.controls else ()) if name not in maps]
+    return tuple(METHODS[name](Context(preprocessing=preprocessing, seed=settings.seed or 0)) for name in names)
 
 
 def _check_tolerance(settings: RunSettings, measures: Sequence[Measure]) -> None:
