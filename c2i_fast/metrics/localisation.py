@@ -46,7 +46,8 @@ def _mass(saliency: Doubles, region: Bools, protocol: MassProtocol) -> float:
     if peak == 0:
         return float(region.mean())
     relevance = relevance / peak  # so that no sum overflows or vanishes
-    return float(relevance[region].sum() / relevance.sum())
+    inside, outside = float(relevance[region].sum()), float(relevance[~region].sum())
+    return inside / (inside + outside)  # never above 1, as a quotient of two separate sums may be by rounding
 
 
 @region_metric("energy-pointing", "share of the relevance in the region (Wang et al. 2020); higher is better")
