@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v p
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
+WORKERS ?= 2
 EXTRAS := cpu,cuda,torch,explain,models,report,test,dev
 
 .PHONY: demo test lint types fast bench bench-gpu clean
@@ -30,11 +31,11 @@ demo: $(STAMPS)/demo
 	$(BIN)/c2i-fast demo --out demo --force
 
 test: lint types $(STAMPS)/tensorrt
-	$(BIN)/python -m pytest -q -m "not slow"
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m slow
 
 fast: $(STAMPS)/all
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -n $(WORKERS) -m "not slow"
 
 lint: $(STAMPS)/all
 	$(BIN)/ruff check .
