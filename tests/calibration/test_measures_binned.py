@@ -373,3 +373,8 @@ def test_confidences_on_edges_are_where_each_package_puts_them(oracles):
         # Of two classes it takes the second, not the top one; of labels that are only two it raised an error.
         if p.shape[1] > 2 and not isinstance(expected["netcal_ECE"], str):
             assert ece(c, a, "netcal", bins) == pytest.approx(expected["netcal_ECE"], abs=1e-9), name
+
+
+@pytest.mark.parametrize("measure", [ece_ac_farther_centre, ece_ac_linear])
+def test_centres_that_round_to_one_next_to_zero_leave_a_number(measure):
+    assert measure([0.0, 5e-324, 5e-324], [False] * 3) == pytest.approx(0, abs=1e-12)

@@ -65,7 +65,9 @@ def _allocated_gap(sure: Doubles, gaps: Doubles, centres: Doubles, farther: bool
         return float(abs(gaps.mean()))
     upper = np.clip(np.searchsorted(centres, sure, side="left"), 1, len(centres) - 1)
     lower = upper - 1
-    share = np.clip((sure - centres[lower]) / (centres[upper] - centres[lower]), 0, 1)  # of the upper, by interpolation
+    apart = centres[upper] - centres[lower]  # 0 where two centres round to one, as they may next to 0
+    share = np.divide(sure - centres[lower], apart, out=np.zeros(len(sure)), where=apart > 0)
+    share = np.clip(share, 0, 1)  # of the upper, by interpolation
     if farther:
         inside = (sure > centres[0]) & (sure <= centres[-1])
         share = np.where(inside, 1 - share, share)
