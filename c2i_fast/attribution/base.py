@@ -84,6 +84,9 @@ class Method(Protocol):
         needs: which part of the context it cannot do without.
         defaults: its options with their default values.
         passes_used: images sent through the classifier so far; it grows while `explain` runs.
+
+    Two more where they hold: `own_target`, no read-out of the context is followed; `gives_fraction`, `Context.read` is
+    told how much of the image each pass hides.
     """
 
     name: ClassVar[str]

@@ -22,6 +22,7 @@ class Cam(MaskedMethod):
     """
 
     name: ClassVar[str] = "cam"
+    own_target: ClassVar[bool] = True  # the logit, in closed form
     defaults: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, context: Context) -> None:

@@ -37,6 +37,7 @@ class MeaningfulPerturbation:
 
     name: ClassVar[str] = "meaningful-perturbation"
     needs: ClassVar[Need] = "torch"
+    own_target: ClassVar[bool] = True  # the option `score`
     defaults: ClassVar[Mapping[str, Any]] = {
         "grid": 28,
         "iterations": 600,

@@ -54,6 +54,7 @@ class OptiCam:
 
     name: ClassVar[str] = "opticam"
     needs: ClassVar[Need] = "torch"
+    own_target: ClassVar[bool] = True  # the option `score`
     defaults: ClassVar[Mapping[str, Any]] = {
         "preset": "paper",
         "iterations": None,

@@ -30,6 +30,7 @@ class Relax(MaskedMethod):
     """
 
     name: ClassVar[str] = "relax"
+    own_target: ClassVar[bool] = True  # a representation, and no class
     further: ClassVar[tuple[str, ...]] = ("relax-uncertainty",)
     defaults: ClassVar[Mapping[str, Any]] = {
         "layer": None,

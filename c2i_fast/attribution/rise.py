@@ -31,6 +31,7 @@ class Rise:
 
     name: ClassVar[str] = "rise"
     needs: ClassVar[Need] = "passes"
+    gives_fraction: ClassVar[bool] = True
     defaults: ClassVar[Mapping[str, Any]] = {"masks": 4000, "grid": 7, "p": 0.5}
 
     def __init__(self, context: Context) -> None:

@@ -105,10 +105,26 @@ def build_methods(names: Sequence[str], context: Context, options: Mapping[str, 
     for kind in classes:
         own = {name: options[name] for name in kind.defaults if name in options}
         own |= {name: options[f"{kind.name}.{name}"] for name in kind.defaults if f"{kind.name}.{name}" in options}
-        follow = (context.follow or DEFAULT_FOLLOW[kind.needs]) if kind.needs != "nothing" else None
+        follow = _followed(kind, context)
         made = kind(replace(context, options=own, follow=follow))
         built.append(MethodRun(made, {**kind.defaults, **own}, follow))
     return built
+
+
+def _followed(kind: type[Method], context: Context) -> str | None:
+    """Returns what a method's maps follow; None for those that know no model, or whose own options say it.
+
+    Raises:
+        InputError: A read-out for a method that has its own, or a calibrator by λ for one that does not tell its own.
+    """
+    if getattr(kind, "own_target", False):
+        if context.follow is not None:
+            raise InputError(f"--readout says nothing about {kind.name}, which has a target of its own; leave it out")
+        return None
+    by_fraction = getattr(context.calibrator, "needs_perturbed_fraction", False)
+    if by_fraction and kind.needs == "passes" and not getattr(kind, "gives_fraction", False):
+        raise InputError(f"{kind.name} does not say how much each mask hides, which this ReCalX needs; rise does")
+    return (context.follow or DEFAULT_FOLLOW[kind.needs]) if kind.needs != "nothing" else None
 
 
 def explain_images(

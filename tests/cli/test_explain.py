@@ -550,3 +550,26 @@ def test_a_layer_without_a_grid_and_an_unknown_one_are_refused(torch_net, npz, m
         answer = run("explain", torch_net, *options, "--out", tmp_path / "maps")
         assert answer.code == 1
         assert f"layercam: {said}" in " ".join(answer.err.split())
+
+
+@pytest.mark.parametrize("method", ["cam", "relax", "opticam", "meaningful-perturbation"])
+def test_a_readout_for_a_method_with_its_own_target_is_refused(method):
+    from c2i_fast.attribution.base import Context
+    from c2i_fast.attribution.run import build_methods
+    from c2i_fast.errors import InputError
+
+    with pytest.raises(InputError, match=f"--readout says nothing about {method}"):
+        build_methods([method], Context(follow="raw"), {})
+
+
+def test_recalx_by_levels_is_refused_where_masks_do_not_say_what_they_hide():
+    from c2i_fast.attribution.base import Context
+    from c2i_fast.attribution.run import build_methods
+    from c2i_fast.calibration.recalx import ReCalX
+    from c2i_fast.errors import InputError
+
+    stored = {"levels": 2, "inverse_temperatures": [1.0, 0.5], "at_bound": [None] * 2, "samples": [9] * 2}
+    calibrator = ReCalX.from_parameters({**stored, "baseline": "mean", "mask_law": None})
+    for method in ("occlusion", "superpixel-occlusion", "rise-c2i", "scorecam"):
+        with pytest.raises(InputError, match=f"{method} does not say how much each mask hides"):
+            build_methods([method], Context(follow="calibrated", calibrator=calibrator), {})
